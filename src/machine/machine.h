@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine.h - the x86 machine that one VM sees, as the host's run loop uses it.
+ *
+ * A machine is guest memory, vCPUs (KVM file descriptors with a local APIC each), an I/O APIC, a UART, power control and
+ * whatever devices were registered. It knows nothing of scheduling: it says what a vCPU wants next (enum vcpu_next), when
+ * its next timer is due (vcpu_deadline), and calls `notify` when something became pending for a vCPU.
+ *
+ * Threads and life. machine_new .. machine_free frame everything. A vCPU is *carried* by at most one thread at a time (the
+ * host guarantees it); functions marked [carrier] may be called by that thread only, those marked [any] by every thread
+ * at any time between new and free. machine_reset needs all vCPUs at rest (carried by nobody).
+ *
+ * One entry into the guest, as the host writes it:
+ *
+ *	next = vcpu_prepare(v, steal_ns);	INIT/SIPI, steal time, interrupt injection; sets run->immediate_exit = 0
+ *	if (next == VCPU_RESUME) {
+ *		... host: last look at its flags (kick, cease) ...
+ *		vcpu_run(v);			KVM_RUN; also returns when the thread got a kick signal
+ *		next = vcpu_exit(v);		handles the exit
+ *	}
+ *
+ * Everything that comes from the guest is hostile: no assertion, no unbounded log, no exit of the process is reachable
+ * from it; a VM that breaks the rules gets VCPU_CRASHED and loses itself alone.
+ */
+#ifndef MACHINE_MACHINE_H
+#define MACHINE_MACHINE_H
+
+#include <linux/kvm.h>
+
+#include "base/base.h"
+
+#define MACHINE_VCPUS_MAX 8
+#define MACHINE_CMDLINE_MAX 2048
+
+struct machine;
+struct vcpu;
+
+/* What a vCPU wants after an exit. */
+enum vcpu_next {
+	VCPU_RESUME,	/* go on in the guest */
+	VCPU_HALT,	/* HLT, a BLOCK hypercall, or waiting for SIPI: sleeps until vcpu_pending() */
+	VCPU_YIELD,	/* gave the pCPU up, stays runnable */
+	VCPU_YIELD_IO,	/* the same, while it waits for a device */
+	VCPU_SPIN,	/* waits in a pause loop for another vCPU; stays runnable */
+	VCPU_RESET,	/* the VM asked for a reset (reset register, keyboard controller, triple fault): machine_reset */
+	VCPU_POWER_OFF, /* the VM switched itself off (exit status in machine_exit_status) */
+	VCPU_CRASHED,	/* the VM cannot go on (KVM internal error, unemulatable access); machine_crash_text says why */
+};
+
+/* A hypercall's registers: in = number and arguments, out = result (see include/baton/guest.h). */
+struct hypercall {
+	uint64_t nr;
+	uint64_t arg[4];
+	int64_t result;
+	uint64_t result2;
+};
+
+/* Upcalls to whoever owns the machine. ctx is that of machine_new. */
+struct machine_ops {
+	/* [any] An interrupt, INIT, SIPI or event became pending for this vCPU: wake it or make it exit. May be called
+	 * with a device's lock held: must not call back into the machine, except vcpu_pending. from = index of the
+	 * vCPU that sent an IPI, or MACHINE_FROM_DEVICE. */
+	void (*notify)(void *ctx, unsigned vcpu, unsigned from);
+	/* [carrier] Output of the UART or of a nano guest. Must not block. */
+	void (*console_out)(void *ctx, const void *data, size_t size);
+	/* [carrier] A hypercall that the machine does not answer itself (it answers none: all come here). The mailbox is
+	 * machine_mailbox(). Returns what the vCPU wants next; for VCPU_HALT with a wake-up time, call vcpu_sleep first. */
+	enum vcpu_next (*hypercall)(void *ctx, struct vcpu *v, struct hypercall *call);
+};
+#define MACHINE_FROM_DEVICE UINT32_MAX
+
+enum machine_boot {
+	MACHINE_BOOT_AUTO, /* by the file's magic: bzImage, or ELF with a PVH note, or a nano guest (ELF with a Baton note) */
+	MACHINE_BOOT_BZIMAGE,
+	MACHINE_BOOT_PVH,
+	MACHINE_BOOT_NANO,
+};
+
+struct machine_config {
+	const char *kernel;  /* file to boot: bzImage, ELF with PVH note, or nano guest */
+	const char *initrd;  /* or NULL */
+	const char *cmdline; /* or NULL; for a nano guest its arguments */
+	enum machine_boot boot;
+	unsigned vcpus;	    /* 1 .. MACHINE_VCPUS_MAX */
+	uint64_t mem_bytes; /* multiple of 4 KiB; at least 1 MiB for a nano guest, 64 MiB for Linux */
+};
+
+/* Makes the machine, loads the kernel and leaves vCPU 0 ready to run. Errors: -ENOENT, -EINVAL, -ENOEXEC (no kernel, or
+ * truncated), -ENOMEM, -E2BIG (kernel or initrd do not fit), -ENODEV (/dev/kvm missing or without a needed capability); e
+ * explains. kvm_fd is /dev/kvm, opened by the caller and only borrowed. */
+int machine_new(int kvm_fd, const struct machine_config *config, const struct machine_ops *ops, void *ctx,
+		struct machine **ret, struct error *e);
+struct machine *machine_free(struct machine *m);
+
+/* Back to power-on: memory cleared, kernel loaded again, devices and vCPUs as after machine_new. All vCPUs at rest. */
+int machine_reset(struct machine *m, struct error *e);
+
+struct vcpu *machine_vcpu(struct machine *m, unsigned index);
+int machine_exit_status(const struct machine *m);	    /* argument of BATON_CALL_EXIT; 0 */
+void machine_set_exit_status(struct machine *m, int status);
+const char *machine_crash_text(const struct machine *m);    /* "" or one line for people */
+
+/* [any] Console input for the UART. Returns the bytes taken (the rest: offer again later). */
+size_t machine_console_in(struct machine *m, const void *data, size_t size);
+
+/* [carrier] The VM's mailbox for bulk data of hypercalls: `*ret_size` bytes hold the request; after the call the reply. */
+uint8_t *machine_mailbox(struct machine *m, size_t *ret_size);
+/* [carrier] Sets how many bytes of the mailbox the guest reads back (at most BATON_MAILBOX_MAX), from its beginning. */
+void machine_mailbox_reply(struct machine *m, size_t size);
+
+/* ---- a vCPU, as its carrier uses it ---- */
+
+unsigned vcpu_index(const struct vcpu *v);
+struct machine *vcpu_machine(const struct vcpu *v);
+struct kvm_run *vcpu_kvm_run(const struct vcpu *v);
+uint32_t vcpu_tsc_khz(const struct vcpu *v);
+
+/* [carrier] See above. VCPU_RESUME: enter; VCPU_HALT: nothing to run for (waits for SIPI, or sleeps without anything
+ * pending). steal_ns: total time it was runnable without running; shown to the guest when it asked for steal time. */
+enum vcpu_next vcpu_prepare(struct vcpu *v, uint64_t steal_ns);
+/* [carrier] 0 after an exit, -EINTR when interrupted before or in the guest; another negative errno: VM is lost. */
+int vcpu_run(struct vcpu *v);
+enum vcpu_next vcpu_exit(struct vcpu *v);
+
+/* [any] Would it run if it were resumed now: something deliverable is pending (interrupt, INIT+SIPI, event)? */
+bool vcpu_pending(const struct vcpu *v);
+
+/* [any] When its next timer (local APIC, BLOCK hypercall) is due, host CLOCK_MONOTONIC ns; TIME_NEVER without one. */
+uint64_t vcpu_deadline(const struct vcpu *v);
+/* [any] Fires what is due at now (each timer at most once). The caller then looks at vcpu_pending. Does not call notify. */
+void vcpu_fire_timers(struct vcpu *v, uint64_t now);
+
+/* [carrier] From a hypercall: wake it at `until` (TIME_NEVER: only by an event). The hypercall then returns VCPU_HALT;
+ * its result is 0 when the time came, 1 when an event woke it. */
+void vcpu_sleep(struct vcpu *v, uint64_t until);
+/* [any] An event for a vCPU that sleeps in BLOCK (console input, ...). Calls notify. */
+void vcpu_event(struct vcpu *v);
+
+/* [carrier or at rest] Registers as text for reports; returns its length (cut to size). */
+size_t vcpu_dump(struct vcpu *v, char *buf, size_t size);
+
+#endif
