@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool.h - a set of pCPUs, a set of VMs, and the schedulers that are attached to them: one decides, all hear everything.
+ *
+ * The pool owns the truth about every vCPU; schedulers only order it. Losing a scheduler loses no vCPU:
+ *
+ *	             wake                  start
+ *	  BLOCKED ---------> RUNNABLE ---------------> RUNNING(pcpu)
+ *	     ^  ^------------/  sleep      <----------/ stop (slice end, preempted, yielded, I/O, ceased)
+ *	     \---------------------------------------/ stop (blocked)
+ *
+ * A paused vCPU is BLOCKED whatever its guest wants; a wake-up in the meantime is remembered.
+ *
+ * Threads: one lock per pool. pool_enter takes it and reads the clock, so that the times of events never go back;
+ * pool_leave drops it. All other functions need the lock and take that time as `now`.
+ *
+ * Accounts: each vCPU's time is split into run, wait (runnable without running: its steal time) and blocked, exactly,
+ * because a state's time is booked when the state ends. Each pCPU's time is split into busy (a vCPU was granted), idle
+ * (asked and nobody was there) and other (between the two).
+ */
+#ifndef SCHED_POOL_H
+#define SCHED_POOL_H
+
+#include "base/base.h"
+#include "base/lock.h"
+#include "sched/attached.h"
+#include "sched/host.h"
+#include "sched/request.h"
+
+#define POOL_ATTACHED_MAX 9 /* the default and up to eight images */
+#define POOL_WRONG_LIMIT 16 /* wrong answers after which a scheduler is no longer asked */
+#define POOL_WEIGHT_DEFAULT 256
+
+struct pool_vcpu {
+	enum baton_vcpu_state state;
+	uint32_t vm;
+	uint32_t index;
+	uint32_t pcpu; /* where it runs, or ran last; BATON_NONE */
+	bool paused;
+	bool wake_pending;  /* woken while paused */
+	uint64_t since_ns;  /* when the present state began */
+	uint64_t admitted_ns;
+	uint64_t run_ns, wait_ns, blocked_ns; /* without the present state; see pool_vcpu_times */
+	uint64_t starts;
+	uint64_t migrations; /* starts on another pCPU than last time */
+	uint64_t affinity[BATON_PCPUS_MAX / 64];
+	void *cookie; /* the host's vCPU */
+};
+
+struct pool_pcpu {
+	uint32_t running; /* vCPU or BATON_NONE */
+	bool idle;	  /* asked, and nobody was there: waits for a kick */
+	bool ceased;	  /* came to rest for the cease sign */
+	uint64_t since_ns; /* when busy/idle/other began */
+	uint64_t slice_end_ns;
+	uint64_t busy_ns, idle_ns, other_ns;
+	uint64_t decisions;
+	uint64_t ceased_at_ns, blackout_ns; /* of the last cease */
+};
+
+struct pool {
+	struct lock lock;
+	struct sched_host *host;
+
+	struct pool_vcpu *vcpus GUARDED_BY(lock);
+	struct baton_vm *vms GUARDED_BY(lock); /* the operator's wishes, as schedulers see them */
+	struct pool_pcpu *pcpus GUARDED_BY(lock);
+	uint32_t vcpu_slots, vm_slots, pcpu_count; /* fixed */
+	uint64_t slice_min_ns, slice_max_ns, migration_cost_ns;
+
+	struct attached *attached[POOL_ATTACHED_MAX] GUARDED_BY(lock); /* by identifier; [0] is the default */
+	uint32_t active_id GUARDED_BY(lock); /* the manager's stored identifier (row S14) */
+
+	uint64_t idle_mask[BATON_PCPUS_MAX / 64] GUARDED_BY(lock);
+	uint64_t kick_mask[BATON_PCPUS_MAX / 64] GUARDED_BY(lock); /* kicks asked for during a policy call */
+	uint64_t next_alarm_ns GUARDED_BY(lock);
+	uint32_t alarm_pcpu GUARDED_BY(lock); /* whose run loop calls pool_tick then */
+
+	bool cease GUARDED_BY(lock); /* the cease sign: in every resume path */
+	uint32_t ceased_count GUARDED_BY(lock);
+	pthread_cond_t cease_changed;
+
+	uint32_t console_owner GUARDED_BY(lock); /* VM, or BATON_NONE */
+	uint64_t decisions GUARDED_BY(lock);
+	uint64_t wrong_answers GUARDED_BY(lock);
+	uint64_t fallbacks GUARDED_BY(lock);
+	uint64_t requests[ASKED_BY_COUNT][REQUEST_KINDS] GUARDED_BY(lock);
+	uint64_t last_now_ns GUARDED_BY(lock);
+};
+
+struct pool_config {
+	struct sched_host *host;
+	uint32_t pcpus;		    /* 1 .. BATON_PCPUS_MAX */
+	uint32_t vm_slots;
+	uint32_t vcpu_slots;
+	uint64_t slice_min_ns;	    /* 0 = 100 us */
+	uint64_t slice_max_ns;	    /* 0 = 1 s */
+	uint64_t migration_cost_ns; /* measured by the host */
+	const struct baton_scheduler *default_scheduler;
+};
+
+int pool_new(const struct pool_config *config, struct pool **ret, struct error *e);
+struct pool *pool_free(struct pool *p);
+
+/* Takes the lock; returns the time of the events that follow. */
+uint64_t pool_enter(struct pool *p) ACQUIRE(p->lock);
+/* Sends the kicks that were asked for meanwhile, and drops the lock. */
+void pool_leave(struct pool *p) RELEASE(p->lock);
+
+/* ---- members ---- */
+
+/* A VM with the operator's wishes (used and service are set here). -ENOSPC without a free slot. */
+int pool_vm_add(struct pool *p, const struct baton_vm *wishes, uint32_t *ret_vm) REQUIRES(p->lock);
+void pool_vm_remove(struct pool *p, uint32_t vm) REQUIRES(p->lock);
+/* A vCPU, blocked and paused at first (pool_resume). Any attached scheduler may refuse: then nothing changed and e says
+ * who and why. affinity NULL = all pCPUs. */
+int pool_vcpu_add(struct pool *p, uint32_t vm, uint32_t index, const uint64_t *affinity, void *cookie, uint64_t now,
+		  uint32_t *ret_vcpu, struct error *e) REQUIRES(p->lock);
+/* The vCPU must not be running (pause it first). */
+void pool_vcpu_remove(struct pool *p, uint32_t v, uint64_t now) REQUIRES(p->lock);
+
+/* ---- events, told by the host ---- */
+
+/* v has something to do. Harmless when it is not blocked. by: what woke it. */
+void pool_wake(struct pool *p, uint32_t v, enum requester_kind by, uint64_t now) REQUIRES(p->lock);
+/* The vCPU that ran on pcpu stopped. why BLOCKED: the host has checked under this lock that nothing pends for it. */
+void pool_stop(struct pool *p, uint32_t pcpu, enum baton_stop why, uint64_t now) REQUIRES(p->lock);
+/* Who runs on pcpu next? Starts it (fb->owner, fb->slice_ns), or marks the pCPU idle (fb->owner = BATON_NONE). */
+void pool_ask(struct pool *p, uint32_t pcpu, enum requester_kind by, uint64_t now, struct feedback *fb) REQUIRES(p->lock);
+/* An alarm may be due. pool_alarm_for: when this pCPU's loop has to call it (TIME_NEVER: another one does). */
+void pool_tick(struct pool *p, uint32_t pcpu, uint64_t now) REQUIRES(p->lock);
+uint64_t pool_alarm_for(struct pool *p, uint32_t pcpu) REQUIRES(p->lock);
+void pool_spin(struct pool *p, uint32_t v, uint64_t now) REQUIRES(p->lock);
+void pool_ipi(struct pool *p, uint32_t from, uint32_t to, uint64_t now) REQUIRES(p->lock);
+void pool_interrupt(struct pool *p, uint32_t v, uint64_t now) REQUIRES(p->lock);
+
+/* ---- the operator ---- */
+
+/* Pause: a running vCPU is kicked and stops soon; returns true when it is at rest already. */
+bool pool_pause(struct pool *p, uint32_t v, uint64_t now) REQUIRES(p->lock);
+void pool_resume(struct pool *p, uint32_t v, bool runnable, uint64_t now) REQUIRES(p->lock);
+/* The console (a switch device) goes to this VM, or to nobody; all schedulers hear of it (boost). */
+void pool_console_give(struct pool *p, uint32_t vm, uint64_t now) REQUIRES(p->lock);
+/* A VM's wish changed in p->vms: tell everybody. name = the field. */
+void pool_vm_changed(struct pool *p, uint32_t vm, const char *name, uint64_t now) REQUIRES(p->lock);
+
+/* A vCPU's accounts up to now, the present state included. */
+struct pool_times {
+	uint64_t run_ns, wait_ns, blocked_ns;
+};
+struct pool_times pool_vcpu_times(struct pool *p, uint32_t v, uint64_t now) REQUIRES(p->lock);
+void pool_pcpu_times(struct pool *p, uint32_t pcpu, uint64_t now, uint64_t *ret_busy, uint64_t *ret_idle,
+		     uint64_t *ret_other) REQUIRES(p->lock);
+
+/* ---- ceasing (rows S19 - S21): used by change.c and by run loops ---- */
+
+/* Raises the sign and kicks every pCPU. */
+void pool_cease_begin(struct pool *p) REQUIRES(p->lock);
+/* A run loop that finds the sign, outside the guest and with no vCPU running: rests here until the sign is lowered.
+ * Returns the time after it. */
+uint64_t pool_cease_rest(struct pool *p, uint32_t pcpu, uint64_t now) REQUIRES(p->lock);
+/* Waits until every pCPU rests; -ETIMEDOUT at the deadline (CLOCK_MONOTONIC). */
+int pool_cease_wait(struct pool *p, uint64_t deadline_ns) REQUIRES(p->lock);
+void pool_cease_end(struct pool *p) REQUIRES(p->lock);
+
+/* ---- schedulers ---- */
+
+/* Places a into the table of attached schedulers; -ENOSPC when it is full. It hears of vCPUs as they are admitted to it. */
+int pool_attach(struct pool *p, struct attached *a) REQUIRES(p->lock);
+void pool_detach(struct pool *p, struct attached *a, uint64_t now) REQUIRES(p->lock);
+struct attached *pool_find(struct pool *p, const char *name) REQUIRES(p->lock);
+
+/* For the imports: what a policy asked for in the middle of a call (attached.c). */
+void pool_note_kick(struct pool *p, uint32_t pcpu) REQUIRES(p->lock);
+void pool_note_alarm(struct pool *p, uint64_t t) REQUIRES(p->lock);
+
+#endif
