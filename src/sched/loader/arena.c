@@ -13,9 +13,10 @@ struct arena {
 	size_t size;
 	unsigned slots;
 
-	struct lock lock;
-	bool used[ARENA_SLOTS_MAX] GUARDED_BY(lock);
-	unsigned in_use GUARDED_BY(lock);
+	struct lock lock; /* guards what follows */
+	bool used[ARENA_SLOTS_MAX];
+	unsigned in_use;
+	unsigned lost; /* of those in use: could not be cleared */
 };
 
 /* A slot and the guard before it. */
@@ -43,10 +44,11 @@ int arena_new(unsigned slots, struct arena **ret, struct error *e)
 
 	a->slots = slots;
 	a->size = slots * STRIDE + ARENA_SLOT_SIZE;
-	void *base;
+	void *base = NULL;
 	int r = reserve(NULL, a->size, &base);
 	if (r < 0)
-		return error_set(e, r, "cannot reserve %zu MiB of address space for scheduler images (%s): raise `ulimit -v`",
+		return error_set(e, r,
+				 "cannot reserve %zu MiB of address space for scheduler images (%s): raise `ulimit -v`",
 				 a->size / MIB, strerror(-r));
 	a->base = base;
 	lock_init(&a->lock);
@@ -58,7 +60,9 @@ struct arena *arena_free(struct arena *a)
 {
 	if (!a)
 		return NULL;
-	assert(arena_slots_free(a) == a->slots);
+	lock_take(&a->lock);
+	assert(a->in_use == a->lost);
+	lock_drop(&a->lock);
 	lock_destroy(&a->lock);
 	munmap(a->base, a->size);
 	free(a);
@@ -92,10 +96,11 @@ int arena_take(struct arena *a, struct arena_slot *ret, struct error *e)
 	lock_drop(&a->lock);
 
 	if (i == a->slots)
-		return error_set(e, -ENOSPC,
-				 "no free image slot (all %u are taken): unload a scheduler that is not in use, or load with "
-				 "\"old\": \"unload-before\"",
-				 a->slots);
+		return error_set(
+		    e, -ENOSPC,
+		    "no free image slot (all %u are taken): unload a scheduler that is not in use, or load with "
+		    "\"old\": \"unload-before\"",
+		    a->slots);
 	*ret = (struct arena_slot){.base = a->base + i * STRIDE + ARENA_SLOT_SIZE, .index = i};
 	return 0;
 }
@@ -104,11 +109,14 @@ void arena_release(struct arena *a, const struct arena_slot *slot)
 {
 	assert(slot->index < a->slots);
 
-	/* A fresh mapping drops the old pages and their access in one step. Where the kernel refuses it (out of memory for
-	 * its own bookkeeping), the slot stays taken rather than being handed out with somebody's code in it. */
+	/* A fresh mapping drops the old pages and their access in one step. Where the kernel refuses it (out of memory
+	 * for its own bookkeeping), the slot stays taken rather than being handed out with somebody's code in it. */
 	void *p;
 	int r = reserve(slot->base, ARENA_SLOT_SIZE, &p);
 	if (r < 0) {
+		lock_take(&a->lock);
+		a->lost++;
+		lock_drop(&a->lock);
 		log_error("image slot %u cannot be cleared (%s) and stays unusable", slot->index, strerror(-r));
 		return;
 	}

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * elf.h - reads the ELF file of a scheduler image and believes nothing in it.
+ * elffile.h - reads the ELF file of a scheduler image and believes nothing in it.
  *
- * elf_check() looks at the whole structure that the loader will use (header, segments, dynamic section, tables of symbols
- * and relocations, section headers) and refuses what is damaged or what an image may not have. What comes out, struct elf,
- * holds only numbers that were checked against the file and the slot; the later steps (link.c, symbols.c) index with them
- * without looking at the file's own words again. Nothing is mapped or allocated here.
+ * elf_check() looks at the whole structure that the loader will use (header, segments, dynamic section, tables of
+ * symbols and relocations, section headers) and refuses what is damaged or what an image may not have. What comes out,
+ * struct elf, holds only numbers that were checked against the file and the slot; the later steps (link.c, symbols.c)
+ * index with them without looking at the file's own words again. Nothing is mapped or allocated here.
  *
  * The bytes must stay unchanged while a struct elf that points to them is in use. Pure functions; any thread.
  */
-#ifndef SCHED_LOADER_ELF_H
-#define SCHED_LOADER_ELF_H
+#ifndef SCHED_LOADER_ELFFILE_H
+#define SCHED_LOADER_ELFFILE_H
 
 #include <elf.h>
 
 #include "base/base.h"
 
-#define ELF_PAGE 4096u
+#define ELF_PAGE	 4096u
 #define ELF_SEGMENTS_MAX 16
 
 /* Names the place in every refusal that says "build it like this". */
