@@ -241,7 +241,13 @@ int image_load(struct arena *arena, const void *bytes, size_t size, const char *
 	r = map_segments(image, &f, &list, e);
 	if (r < 0)
 		return r;
+
+	/* Once more, where it will be used: an address that nobody relocated may be right in one place only by chance. */
+	const struct table_bounds bounds = {.range = image->range, .count = image->range_count};
 	image->scheduler = (const struct baton_scheduler *)(const void *)(image->slot.base + table);
+	r = table_check(image->scheduler, &bounds, source.text, e);
+	if (r < 0)
+		return r;
 	*ret = take_ptr(image);
 	return 0;
 }
