@@ -14,7 +14,7 @@
 
 struct monitor;
 
-enum carrier_kind { CARRIER_AUTO, CARRIER_WORKER, CARRIER_THREAD };
+#include "host/host.h" /* enum carrier_kind */
 
 struct monitor_config {
 	const char *kvm_path;	/* /dev/kvm */

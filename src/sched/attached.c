@@ -436,37 +436,69 @@ const struct baton_parameter *attached_parameter(const struct attached *a, const
 	return NULL;
 }
 
+static const struct baton_parameter *parameter_for(const struct attached *a, const char *name, int64_t value,
+						   uint32_t *ret_index, int *ret_code, struct error *e)
+{
+	const struct baton_parameter *parameter = attached_parameter(a, name, ret_index);
+
+	if (!parameter) {
+		*ret_code = error_set(e, -ENOENT, "scheduler %s has no parameter %s; `baton sched info IMAGE` lists those it has",
+				      a->ops->name, name);
+		return NULL;
+	}
+	if (value < parameter->min || value > parameter->max) {
+		*ret_code = error_set(e, -ERANGE, "%s = %" PRId64 " is out of range: %s takes %" PRId64 " to %" PRId64 " %s",
+				      name, value, a->ops->name, parameter->min, parameter->max, parameter->unit);
+		return NULL;
+	}
+	return parameter;
+}
+
+static int64_t *pool_value(struct attached *a, uint32_t i)
+{
+	return (int64_t *)(void *)((char *)a->region + a->region->params) + i;
+}
+
+int attached_preset(struct attached *a, const char *name, int64_t value, struct error *e)
+{
+	uint32_t i;
+	int r = 0;
+	const struct baton_parameter *parameter = parameter_for(a, name, value, &i, &r, e);
+
+	if (!parameter)
+		return r;
+	if (parameter->scope != BATON_SCOPE_POOL)
+		return error_set(e, -EINVAL, "%s is a parameter of a VM, not of scheduler %s: set it with `baton sched set --vm`",
+				 name, a->ops->name);
+	*pool_value(a, i) = value;
+	return 0;
+}
+
 int attached_set(struct attached *a, uint32_t vm, const char *name, int64_t value, uint64_t now, struct error *e)
 {
 	uint32_t i;
-	const struct baton_parameter *parameter = attached_parameter(a, name, &i);
-	int64_t *slot, old;
-	int r;
+	int r = 0;
+	const struct baton_parameter *parameter = parameter_for(a, name, value, &i, &r, e);
+	int64_t old = 0;
 
 	if (!parameter)
-		return error_set(e, -ENOENT, "scheduler %s has no parameter %s; `baton sched status` lists those it has",
-				 a->ops->name, name);
-	if (value < parameter->min || value > parameter->max)
-		return error_set(e, -ERANGE, "%s = %" PRId64 " is out of range: %s takes %" PRId64 " to %" PRId64 " %s",
-				 name, value, a->ops->name, parameter->min, parameter->max, parameter->unit);
+		return r;
 	if (parameter->scope == BATON_SCOPE_VM) {
 		attached_refresh_vm(a, vm);
 	} else {
-		slot = (int64_t *)(void *)((char *)a->region + a->region->params) + i;
-		old = *slot;
-		*slot = value;
+		old = *pool_value(a, i);
+		*pool_value(a, i) = value;
 	}
 	if (!a->ops->set)
 		return 0;
 	call_begin(a, "set");
 	r = a->ops->set(a->region, parameter->scope, vm, i, now);
 	call_end();
-	if (r < 0) {
-		if (parameter->scope == BATON_SCOPE_POOL)
-			*slot = old;
-		return error_set(e, r, "scheduler %s refuses %s = %" PRId64 " (%s)", a->ops->name, name, value, strerror(-r));
-	}
-	return 0;
+	if (r >= 0)
+		return 0;
+	if (parameter->scope == BATON_SCOPE_POOL)
+		*pool_value(a, i) = old;
+	return error_set(e, r, "scheduler %s refuses %s = %" PRId64 " (%s)", a->ops->name, name, value, strerror(-r));
 }
 
 /* ---- alarms: a binary heap, earliest first ---- */
@@ -553,21 +585,24 @@ void baton_kick(uint32_t pcpu) NO_TSA
 		a->withheld++;
 }
 
-void baton_hold(uint32_t v, uint64_t t)
+void baton_hold(uint32_t v, uint64_t t) NO_TSA
 {
 	struct attached *a = policy_call.attached;
 
-	(void)v;
-	(void)t;
-	if (a && !decides(a))
+	if (!a || v >= a->pool->vcpu_slots)
+		return;
+	if (decides(a))
+		pool_note_hold(a->pool, v, t);
+	else
 		a->withheld++;
 }
 
-void baton_trace(uint32_t code, uint64_t a, uint64_t b)
+void baton_trace(uint32_t code, uint64_t a, uint64_t b) NO_TSA
 {
-	(void)code;
-	(void)a;
-	(void)b;
+	struct attached *caller = policy_call.attached;
+
+	if (caller)
+		trace_add(caller->pool->trace, caller->pool->last_now_ns, TRACE_POLICY, code, caller->id, a, b);
 }
 
 #define IMPORT(f)                                                                                                      \

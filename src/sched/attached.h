@@ -17,6 +17,7 @@
 #include "base/base.h"
 #include "baton/scheduler.h"
 #include "sched/handover.h"
+#include "sched/loader/link.h"
 
 struct pool;
 struct image;
@@ -83,6 +84,8 @@ size_t attached_dump(struct attached *a, char *buf, size_t size, uint64_t now);
 /* Parameters. Finds by name; checks range; stores and tells the policy. value is in the parameter's own unit.
  * Errors: -ENOENT no such parameter, -ERANGE (e names the range), or the policy's own refusal. */
 int attached_set(struct attached *a, uint32_t vm, const char *name, int64_t value, uint64_t now, struct error *e);
+/* The same for a pool parameter before attach: stores without telling the policy. */
+int attached_preset(struct attached *a, const char *name, int64_t value, struct error *e);
 const struct baton_parameter *attached_parameter(const struct attached *a, const char *name, uint32_t *ret_index);
 
 /* When its earliest alarm is due; TIME_NEVER without one. attached_tick calls tick for all that are due. */
@@ -90,7 +93,7 @@ uint64_t attached_next_alarm(const struct attached *a);
 void attached_tick(struct attached *a, uint64_t now);
 
 /* The imports that an image may use, for the loader. */
-struct image_import;
+
 extern const struct image_import sched_imports[];
 extern const size_t sched_import_count;
 

@@ -11,14 +11,14 @@
 
 struct sched_host;
 
-/* All calls are made with the pool's lock held, from any thread, and must not block or call back into the pool. */
+/* now and kick are called with the pool's lock held, from any thread, and must not block or call back into the pool. */
 struct sched_host_ops {
 	/* The time, ns. Never goes back. */
 	uint64_t (*now)(struct sched_host *h);
 	/* Make this pCPU of the pool come out of the guest (or out of its idle wait) and ask again. Cannot be lost. */
 	void (*kick)(struct sched_host *h, uint32_t pcpu);
-	/* Ceasing, once no pCPU is in a guest: flush the console's device models, check that every device is at rest.
-	 * Returns 0, or a negative errno with the reason in why (the change is then refused and everything goes on). */
+	/* Ceasing, once no pCPU is in a guest (called without the lock): flush the console's device models, check that
+	 * every device is at rest. May be NULL. Returns 0, or a negative errno with the reason in why (the change is then refused and everything goes on). */
 	int (*flush)(struct sched_host *h, char *why, size_t size);
 };
 

@@ -26,6 +26,7 @@
 #include "sched/attached.h"
 #include "sched/host.h"
 #include "sched/request.h"
+#include "trace/ring.h"
 
 #define POOL_ATTACHED_MAX 9 /* the default and up to eight images */
 #define POOL_WRONG_LIMIT 16 /* wrong answers after which a scheduler is no longer asked */
@@ -44,11 +45,13 @@ struct pool_vcpu {
 	uint64_t starts;
 	uint64_t migrations; /* starts on another pCPU than last time */
 	uint64_t affinity[BATON_PCPUS_MAX / 64];
+	uint64_t held_until_ns; /* the active policy withholds it on purpose until then */
 	void *cookie; /* the host's vCPU */
 };
 
 struct pool_pcpu {
 	uint32_t running; /* vCPU or BATON_NONE */
+	uint32_t put_aside; /* who ran here last and stayed runnable, until the next decision */
 	bool idle;	  /* asked, and nobody was there: waits for a kick */
 	bool ceased;	  /* came to rest for the cease sign */
 	uint64_t since_ns; /* when busy/idle/other began */
@@ -86,6 +89,7 @@ struct pool {
 	uint64_t fallbacks GUARDED_BY(lock);
 	uint64_t requests[ASKED_BY_COUNT][REQUEST_KINDS] GUARDED_BY(lock);
 	uint64_t last_now_ns GUARDED_BY(lock);
+	struct trace_ring *trace GUARDED_BY(lock);
 };
 
 struct pool_config {
@@ -173,5 +177,6 @@ struct attached *pool_find(struct pool *p, const char *name) REQUIRES(p->lock);
 /* For the imports: what a policy asked for in the middle of a call (attached.c). */
 void pool_note_kick(struct pool *p, uint32_t pcpu) REQUIRES(p->lock);
 void pool_note_alarm(struct pool *p, uint64_t t) REQUIRES(p->lock);
+void pool_note_hold(struct pool *p, uint32_t v, uint64_t until) REQUIRES(p->lock);
 
 #endif

@@ -64,10 +64,17 @@ static void unref_ptr(struct image **image)
 	image_unref(*image);
 }
 
+void image_digest_of(const void *bytes, size_t size, char ret[static IMAGE_DIGEST_TEXT])
+{
+	unsigned char digest[crypto_hash_sha256_BYTES];
+
+	crypto_hash_sha256(digest, bytes, size);
+	sodium_bin2hex(ret, IMAGE_DIGEST_TEXT, digest, sizeof(digest));
+}
+
 static int image_alloc(struct arena *arena, const void *bytes, size_t size, const char *source, struct image **ret)
 {
 	_cleanup_(unref_ptr) struct image *image = calloc(1, sizeof(*image));
-	unsigned char digest[crypto_hash_sha256_BYTES];
 
 	if (!image)
 		return -ENOMEM;
@@ -77,8 +84,7 @@ static int image_alloc(struct arena *arena, const void *bytes, size_t size, cons
 	image->source = strdup(source);
 	if (!image->source)
 		return -ENOMEM;
-	crypto_hash_sha256(digest, bytes, size);
-	sodium_bin2hex(image->digest, sizeof(image->digest), digest, sizeof(digest));
+	image_digest_of(bytes, size, image->digest);
 	*ret = take_ptr(image);
 	return 0;
 }
