@@ -598,13 +598,13 @@ static void test_forged_dynamic_sections_are_refused(void **state)
 
 static void test_forged_gnu_hash_tables_are_refused(void **state)
 {
-	for (unsigned word = 0; word < 4; word++) {
+	/* number of buckets, first symbol, words of the filter; the shift behind them only serves look-ups by name,
+	 * which the loader does not do */
+	for (unsigned word = 0; word < 3; word++) {
 		_cleanup_file_ struct file f = read_fixture("stripped");
 		struct arena *a = new_arena();
 		uint32_t huge = UINT32_MAX;
 
-		if (word == 3)
-			continue; /* the shift is only used for looking names up, which the loader does not do */
 		memcpy(at(&f, dynamic(&f, DT_GNU_HASH)->d_un.d_ptr) + word * sizeof(huge), &huge, sizeof(huge));
 		assert_refused(a, &f, -ENOEXEC, "table of dynamic symbols");
 		arena_free(a);
