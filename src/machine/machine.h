@@ -122,6 +122,10 @@ enum vcpu_next vcpu_prepare(struct vcpu *v, uint64_t steal_ns);
 int vcpu_run(struct vcpu *v);
 enum vcpu_next vcpu_exit(struct vcpu *v);
 
+/* [carrier] It is taken off its pCPU although it could run on: shown to the guest with its steal time ("preempted"), so
+ * that its other vCPUs do not spin for this one. Optional; vcpu_prepare takes it back. */
+void vcpu_put_aside(struct vcpu *v);
+
 /* [any] Would it run if it were resumed now: something deliverable is pending (interrupt, INIT+SIPI, event)? */
 bool vcpu_pending(const struct vcpu *v);
 
