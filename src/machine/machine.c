@@ -311,6 +311,11 @@ struct vcpu *machine_vcpu(struct machine *m, unsigned index)
 	return index < m->vcpus ? m->vcpu[index] : NULL;
 }
 
+enum machine_boot machine_boot_kind(const struct machine *m)
+{
+	return m->boot;
+}
+
 int machine_exit_status(const struct machine *m)
 {
 	return atomic_load(&m->exit_status);

@@ -96,6 +96,8 @@ struct machine *machine_free(struct machine *m);
 int machine_reset(struct machine *m, struct error *e);
 
 struct vcpu *machine_vcpu(struct machine *m, unsigned index);
+/* How it boots: never AUTO. */
+enum machine_boot machine_boot_kind(const struct machine *m);
 int machine_exit_status(const struct machine *m);	    /* argument of BATON_CALL_EXIT; 0 */
 void machine_set_exit_status(struct machine *m, int status);
 const char *machine_crash_text(const struct machine *m);    /* "" or one line for people */
