@@ -17,7 +17,8 @@
  *	0xe0000		ACPI tables
  *	0x100000	RAM: the kernel at its preferred address, the initrd as high as possible
  *
- * Low memory of a nano guest: 0x1000 page tables, 0x10000 arguments, 0x200000 program, stacks at the top.
+ * Low memory of a nano guest: 0x1000 page tables, 0x10000 arguments, 0x11000 task state, 0x200000 program, stacks at
+ *the top.
  */
 #ifndef MACHINE_BOOT_H
 #define MACHINE_BOOT_H
@@ -39,6 +40,7 @@
 
 #define BOOT_NANO_PAGE_TABLES UINT64_C(0x1000)
 #define BOOT_NANO_ARGUMENTS   UINT64_C(0x10000)
+#define BOOT_NANO_TSS	      UINT64_C(0x11000)
 #define BOOT_NANO_PROGRAM     UINT64_C(0x200000)
 #define BOOT_NANO_STACK	      (64 * KIB)
 #define BOOT_NANO_MEMORY_MAX  (8 * 1024 * MIB)

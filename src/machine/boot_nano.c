@@ -21,6 +21,9 @@
 #define LARGE_PAGE_FLAGS UINT64_C(0xe7) /* large, dirty, accessed, user, writable, present */
 #define LARGE_PAGE_SHIFT 21
 #define GIB_SHIFT	 30
+#define TSS_SIZE	 104 /* then the bitmap: a bit per port, and a byte of ones at its end */
+#define TSS_LIMIT	 (TSS_SIZE + 65536 / 8)
+#define TSS_BITMAP_FIELD 102
 
 /* Page tables for [0, mem): one PML4, one PDPT, a page directory per GiB. RAM above the hole is mapped, too. */
 static int write_page_tables(const struct gmem *g)
@@ -38,6 +41,16 @@ static int write_page_tables(const struct gmem *g)
 	for (uint64_t i = 0; i < large_pages; i++)
 		table[1024 + i] = i << LARGE_PAGE_SHIFT | LARGE_PAGE_FLAGS;
 	return 0;
+}
+
+static int write_tss(const struct gmem *g)
+{
+	uint16_t bitmap = TSS_SIZE;
+	uint8_t end = 0xff;
+
+	if (gmem_write(g, BOOT_NANO_TSS + TSS_BITMAP_FIELD, &bitmap, sizeof bitmap) < 0)
+		return -E2BIG;
+	return gmem_write(g, BOOT_NANO_TSS + TSS_LIMIT, &end, sizeof end);
 }
 
 int boot_nano_load(const struct gmem *g, const struct boot_source *s, struct boot_entry *ret, struct error *e)
@@ -65,7 +78,8 @@ int boot_nano_load(const struct gmem *g, const struct boot_source *s, struct boo
 		return error_set(e, -E2BIG,
 				 "no room for %u stacks above the nano guest: give it at least %llu MiB of memory",
 				 s->vcpus, (unsigned long long)((end + s->vcpus * BOOT_NANO_STACK) / MIB + 1));
-	if (gmem_write(g, BOOT_NANO_ARGUMENTS, s->cmdline, strlen(s->cmdline) + 1) < 0 || write_page_tables(g) < 0)
+	if (gmem_write(g, BOOT_NANO_ARGUMENTS, s->cmdline, strlen(s->cmdline) + 1) < 0 || write_page_tables(g) < 0 ||
+	    write_tss(g) < 0)
 		return error_set(e, -E2BIG,
 				 "no room for the nano guest's page tables: give it at least 4 MiB of memory");
 	*ret = (struct boot_entry){.kind = MACHINE_BOOT_NANO, .rip = f.header.e_entry, .mem_bytes = g->low_size};
@@ -78,7 +92,8 @@ void boot_nano_enter(const struct boot_entry *b, unsigned index, struct kvm_regs
 	    .limit = UINT32_MAX, .selector = 0x1b, .present = 1, .type = 11, .dpl = 3, .s = 1, .l = 1, .g = 1};
 	struct kvm_segment data = {
 	    .limit = UINT32_MAX, .selector = 0x23, .present = 1, .type = 3, .dpl = 3, .s = 1, .db = 1, .g = 1};
-	struct kvm_segment task = {.limit = 0x67, .selector = 0x28, .present = 1, .type = 11};
+	struct kvm_segment task = {
+	    .base = BOOT_NANO_TSS, .limit = TSS_LIMIT, .selector = 0x28, .present = 1, .type = 11};
 
 	*regs = (struct kvm_regs){
 	    .rip = b->rip,

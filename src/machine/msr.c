@@ -43,15 +43,39 @@ static bool is_lapic(uint32_t msr)
 	return msr == MSR_TSC_DEADLINE || (msr >= LAPIC_MSR_FIRST && msr <= LAPIC_MSR_LAST);
 }
 
+/* One MSR in the form that KVM's calls want: a table with one entry. */
+struct one_msr {
+	_Alignas(struct kvm_msrs) uint8_t bytes[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+};
+
+static struct kvm_msrs *one_msr(struct one_msr *m, uint32_t index, uint64_t value)
+{
+	struct kvm_msrs *table = (struct kvm_msrs *)(void *)m->bytes;
+
+	memset(m, 0, sizeof *m);
+	table->nmsrs = 1;
+	table->entries[0].index = index;
+	table->entries[0].data = value;
+	return table;
+}
+
+int msr_read_tsc_offset(struct vcpu *v)
+{
+	struct one_msr m;
+	struct kvm_msrs *table = one_msr(&m, MSR_TSC, 0);
+
+	if (ioctl(v->fd, KVM_GET_MSRS, table) != 1)
+		return -EIO;
+	atomic_store(&v->clock.tsc_offset, table->entries[0].data - __rdtsc());
+	return 0;
+}
+
 /* The guest sets its TSC: KVM does it, and the timer learns the new offset. */
 static bool write_tsc(struct vcpu *v, uint64_t value)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msr = {.head.nmsrs = 1, .entry = {.index = MSR_TSC, .data = value}};
+	struct one_msr m;
 
-	return ioctl(v->fd, KVM_SET_MSRS, &msr) == 1 && vcpu_read_tsc_offset(v) == 0;
+	return ioctl(v->fd, KVM_SET_MSRS, one_msr(&m, MSR_TSC, value)) == 1 && msr_read_tsc_offset(v) == 0;
 }
 
 void msr_exit_read(struct vcpu *v)

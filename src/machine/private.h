@@ -126,6 +126,7 @@ bool vcpu_try_wake(struct vcpu *v, bool *ret_was_blocked, bool *ret_event);
 int msr_filter_install(struct machine *m, struct error *e);
 void msr_exit_read(struct vcpu *v);
 void msr_exit_write(struct vcpu *v);
+int msr_read_tsc_offset(struct vcpu *v);
 
 /* hypercall.c */
 void mailbox_init(struct mailbox *b);
@@ -139,6 +140,5 @@ int hypercall_finish_block(struct vcpu *v, bool event);
 
 /* vcpu.c */
 enum vcpu_next vcpu_crash(struct vcpu *v, const char *fmt, ...) _printf_(2, 3);
-int vcpu_read_tsc_offset(struct vcpu *v);
 
 #endif

@@ -39,19 +39,6 @@ uint32_t vcpu_tsc_khz(const struct vcpu *v)
 	return v->clock.tsc_khz;
 }
 
-int vcpu_read_tsc_offset(struct vcpu *v)
-{
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msr = {.head.nmsrs = 1, .entry.index = MSR_TSC};
-
-	if (ioctl(v->fd, KVM_GET_MSRS, &msr) != 1)
-		return -EIO;
-	atomic_store(&v->clock.tsc_offset, msr.entry.data - __rdtsc());
-	return 0;
-}
-
 enum vcpu_next vcpu_crash(struct vcpu *v, const char *fmt, ...)
 {
 	struct machine *m = v->machine;

@@ -208,7 +208,7 @@ int vcpu_power_on(struct vcpu *v, struct error *e)
 	steal_reset(&v->steal, &m->mem);
 	v->run_result = 0;
 	v->sleep_request = TIME_NEVER;
-	return vcpu_read_tsc_offset(v) < 0 ? failed(e, "reading the guest's TSC") : 0;
+	return msr_read_tsc_offset(v) < 0 ? failed(e, "reading the guest's TSC") : 0;
 }
 
 int vcpu_complete_io(struct vcpu *v)
