@@ -88,6 +88,8 @@ static void decide(struct host_pcpu *pc, enum baton_stop why) NO_TSA
 			why = BATON_STOP_CEASED;
 		pool_stop(pool, pc->index, why, now);
 		timers_put(pc, hv);
+		if (why != BATON_STOP_BLOCKED)
+			vcpu_put_aside(hv->v);
 	}
 	fire_timers(pc, now);
 	pool_tick(pool, pc->index, now);

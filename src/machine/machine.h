@@ -129,6 +129,7 @@ enum vcpu_next vcpu_exit(struct vcpu *v);
 void vcpu_put_aside(struct vcpu *v);
 
 /* [any] Would it run if it were resumed now: something deliverable is pending (interrupt, INIT+SIPI, event)? */
+/* Always true for one that does not sleep. */
 bool vcpu_pending(const struct vcpu *v);
 
 /* [any] When its next timer (local APIC, BLOCK hypercall) is due, host CLOCK_MONOTONIC ns; TIME_NEVER without one. */

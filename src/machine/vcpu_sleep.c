@@ -7,7 +7,7 @@
  * then, and the host's notify takes the same lock. So one of the two always sees the other.
  *
  *		    wakes for ...    interrupt    NMI, INIT    SIPI    event, time
- *	ACTIVE (kick it)		yes	     yes	 -	   -
+ *	ACTIVE (pends always)		yes	     yes	 -	   -
  *	HALTED				if IF was on yes	 -	   -
  *	BLOCKED				if IF was on yes	 -	  yes
  *	WAIT_SIPI			 -	      -		yes	   -
@@ -28,13 +28,15 @@ bool vcpu_pending(const struct vcpu *v)
 {
 	enum activity activity = (enum activity)atomic_load(&v->activity);
 
+	if (activity == ACTIVE)
+		return true;
 	if (activity == WAIT_SIPI)
 		return atomic_load(&v->lapic.sipi) != 0;
 	if (atomic_load(&v->lapic.signals) != 0)
 		return true;
 	if (activity == BLOCKED && (atomic_load(&v->event) || atomic_load(&v->sleep_until) == SLEEP_OVER))
 		return true;
-	if (activity != ACTIVE && !atomic_load(&v->sleeps_interruptible))
+	if (!atomic_load(&v->sleeps_interruptible))
 		return false;
 	return lapic_pending(&v->lapic) >= 0;
 }

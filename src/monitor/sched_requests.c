@@ -17,7 +17,8 @@ static json_t *describe_report(const struct change_report *r)
 
 	for (uint32_t i = 0; i < r->pcpu_count; i++)
 		json_array_append_new(per_pcpu, json_integer((json_int_t)r->blackout_per_pcpu_ns[i]));
-	o = json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "id", (json_int_t)r->id, "state",
+	o = json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "id", (json_int_t)r->id, "kind",
+		      change_kind_name(r->kind), "state",
 		      change_state_name(r->state), "phase", change_phase_name(r->phase), "from", r->from, "to", r->to, "how",
 		      change_how_name(r->how), "requester", r->requester, "blackout_ns", (json_int_t)r->blackout_ns,
 		      "attach_ns", (json_int_t)r->attach_ns, "attach_lock_ns", (json_int_t)r->attach_lock_ns, "took_ns",

@@ -29,9 +29,15 @@ struct work {
 	bool fresh; /* `to` was attached by this change */
 };
 
+static const char *const kind_names[] = {"load", "default", "unload"};
 static const char *const state_names[] = {"queued", "running", "done", "refused"};
 static const char *const phase_names[] = {"fetch", "verify", "room", "attach", "commit", "settle"};
 static const char *const how_names[] = {"live", "cease"};
+
+const char *change_kind_name(enum change_kind kind)
+{
+	return kind_names[kind];
+}
 
 const char *change_state_name(enum change_state state)
 {
@@ -378,6 +384,8 @@ static int change_unload(struct work *w)
 		return error_set(&w->e, -EPERM, "%s is the built-in default scheduler and is always held", a->ops->name);
 	if (a == w->from)
 		r = change_default(w);
+	else
+		snprintf(w->report->to, sizeof w->report->to, "%s", w->report->from); /* who decides stays */
 	if (r < 0)
 		return r;
 	enter_phase(w, PHASE_SETTLE);

@@ -61,7 +61,7 @@ struct change_report {
 	enum change_phase phase; /* the present one, or where it ended */
 	enum change_how how;
 	char requester[64];
-	char from[BATON_NAME_MAX], to[BATON_NAME_MAX];
+	char from[BATON_NAME_MAX], to[BATON_NAME_MAX]; /* who decided before, who decides after */
 	char image[512], digest[65];
 	uint64_t asked_ns, began_ns, ended_ns; /* CLOCK_MONOTONIC */
 	uint64_t attach_ns;	  /* how long the attaching took in all ... */
@@ -85,6 +85,7 @@ struct changer {
  * 0 when done, or the negative errno of the refusal (report->error says why). */
 int change_run(struct changer *changer, const struct change_spec *spec, struct change_report *report);
 
+const char *change_kind_name(enum change_kind kind);
 const char *change_state_name(enum change_state state);
 const char *change_phase_name(enum change_phase phase);
 const char *change_how_name(enum change_how how);

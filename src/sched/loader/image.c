@@ -226,7 +226,9 @@ int image_load(struct arena *arena, const void *bytes, size_t size, const char *
 	       const struct image_import *imports, size_t import_count, struct image **ret, struct error *e)
 {
 	const struct image_imports list = {.list = imports, .count = import_count};
-	struct elf_quote source = elf_quote(source_name);
+	/* Of a long path the end says more than the beginning. */
+	size_t length = strlen(source_name), cut = length < ELF_QUOTE_MAX ? 0 : length - (ELF_QUOTE_MAX - 1);
+	struct elf_quote source = elf_quote(source_name + cut);
 	_cleanup_(unref_ptr) struct image *image = NULL;
 	uint32_t table = 0;
 	struct elf f;
@@ -248,7 +250,8 @@ int image_load(struct arena *arena, const void *bytes, size_t size, const char *
 	if (r < 0)
 		return r;
 
-	/* Once more, where it will be used: an address that nobody relocated may be right in one place only by chance. */
+	/* Once more, where it will be used: an address that nobody relocated may be right in one place only by chance.
+	 */
 	const struct table_bounds bounds = {.range = image->range, .count = image->range_count};
 	image->scheduler = (const struct baton_scheduler *)(const void *)(image->slot.base + table);
 	r = table_check(image->scheduler, &bounds, source.text, e);

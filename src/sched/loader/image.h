@@ -58,7 +58,7 @@ const char *image_source(const struct image *image);
 const char *image_digest(const struct image *image); /* SHA-256 of the bytes as text */
 /* The same for bytes that are not loaded. */
 void image_digest_of(const void *bytes, size_t size, char ret[static IMAGE_DIGEST_TEXT]);
-size_t image_size(const struct image *image);	     /* of the bytes */
+size_t image_size(const struct image *image); /* of the bytes */
 unsigned image_slot(const struct image *image);
 
 /* Does the address lie in one of the image's segments? Async-signal-safe. */
