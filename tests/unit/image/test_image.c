@@ -764,6 +764,20 @@ static void test_messages_hold_no_control_characters(void **state)
 	arena_free(a);
 }
 
+static void test_messages_name_the_file_also_behind_a_long_path(void **state)
+{
+	struct arena *a = new_arena();
+	struct image *image = NULL;
+	struct error e = {{0}};
+	char source[400];
+
+	memset(source, 'd', sizeof(source));
+	strcpy(source + sizeof(source) - 11, "/bvt.baton");
+	assert_int_equal(image_load(a, "text", 4, source, imports, import_count, &image, &e), -ENOEXEC);
+	assert_non_null(strstr(e.text, "/bvt.baton is not an ELF file"));
+	arena_free(a);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
