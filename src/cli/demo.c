@@ -21,6 +21,8 @@
 /* For the service application to answer, and for a hostile guest to end. */
 #define ANSWER_S	 60
 #define BVT_ALLOWANCE_US 2000
+/* Unless the guests' folder has a file `cmdline`. A panic ends the guest, so that it is noticed. */
+#define LINUX_CMDLINE "console=ttyS0 quiet panic=-1"
 
 /* A path made of parts; -ENAMETOOLONG rather than a cut one. */
 static int make_path(char *buf, size_t size, struct error *e, const char *fmt, ...) _printf_(4, 5);
@@ -66,7 +68,7 @@ static int add_nano(struct demo *d, const char *name, const char *program, unsig
 	struct demo_guest *g = add_guest(d, name, vcpus, weight);
 	int r;
 
-	g->memory_mib = 1;
+	g->memory_mib = 4;
 	(void)snprintf(g->cmdline, sizeof g->cmdline, "%s", arguments);
 	if (ret)
 		*ret = g;
@@ -99,11 +101,12 @@ static int add_linux(struct demo *d, const char *name, unsigned vcpus, unsigned 
 	if (r < 0)
 		return r;
 	file = fopen(path, "re");
-	if (!file)
+	if (!file && errno != ENOENT)
 		return error_set(e, -errno, "%s: %s; %s", path, strerror(errno), next_step);
-	if (!fgets(g->cmdline, sizeof g->cmdline, file))
-		g->cmdline[0] = '\0';
-	fclose(file);
+	if (!file || !fgets(g->cmdline, sizeof g->cmdline, file))
+		strcpy(g->cmdline, LINUX_CMDLINE);
+	if (file)
+		fclose(file);
 	g->cmdline[strcspn(g->cmdline, "\n")] = '\0';
 	return 0;
 }
@@ -205,7 +208,11 @@ static int live_for(struct demo *d, uint64_t ns)
 {
 	int r;
 
+	r = demo_look(d); /* the first table's shares count from here */
+	if (r < 0)
+		return r;
 	d->show = true;
+	d->tick_ns = clock_now_ns() + NSEC_PER_SEC;
 	r = demo_live(d, clock_now_ns() + ns, NULL);
 	d->show = false;
 	return r;
@@ -292,6 +299,7 @@ static int change_to(struct demo *d, const char *what, const char *command, cons
 	char blackout[DURATION_MAX], took[DURATION_MAX];
 	json_t *before, *after;
 	int64_t newest = last_change(d, &before);
+	bool unloads = strcmp(method, "sched.unload") == 0;
 	uint64_t asked = clock_now_ns();
 	int64_t ns;
 	int r;
@@ -305,7 +313,6 @@ static int change_to(struct demo *d, const char *what, const char *command, cons
 	}
 	if (r < 0)
 		return r;
-	(void)duration_text(took, clock_now_ns() - asked);
 	if (last_change(d, &after) <= newest || strcmp(member_text(after, "state", ""), "done") != 0) {
 		/* The operator's refusal was told already. */
 		if (service_of(d))
@@ -314,10 +321,17 @@ static int change_to(struct demo *d, const char *what, const char *command, cons
 		json_decref(after);
 		return 0;
 	}
+	(void)duration_text(took, (uint64_t)member_int(after, "took_ns", (int64_t)(clock_now_ns() - asked)));
 	ns = member_int(after, "blackout_ns", -1);
-	demo_say(d, "monitor: %s -> %s, %s, asked by %s: done %s after the request, blackout %s",
-		 member_text(after, "from", "?"), member_text(after, "to", "?"), member_text(after, "how", "?"),
-		 member_text(after, "requester", "?"), took, ns < 0 ? "none" : duration_text(blackout, (uint64_t)ns));
+	if (unloads) {
+		d->unload_id = member_int(after, "id", -1);
+		demo_say(d, "monitor: %s, asked by %s: done in %s", what, member_text(after, "requester", "?"), took);
+	} else {
+		demo_say(d, "monitor: %s -> %s, %s, asked by %s: done in %s, blackout %s",
+			 member_text(after, "from", "?"), member_text(after, "to", "?"), member_text(after, "how", "?"),
+			 member_text(after, "requester", "?"), took,
+			 ns < 0 ? "none" : duration_text(blackout, (uint64_t)ns));
+	}
 	json_decref(after);
 	return 0;
 }
@@ -427,8 +441,9 @@ static void find_defaults(struct demo_options *o)
 {
 	/* installed, then as the build tree has it */
 	static const char *const monitor[] = {"batond", "../control/batond", NULL};
-	static const char *const images[] = {"../lib/baton/schedulers", "../policies", NULL};
-	static const char *const nano[] = {"../lib/baton/nano", "../../guest/nano", NULL};
+	static const char *const images[] = {"../lib/baton", "../lib/x86_64-linux-gnu/baton", "../policies", NULL};
+	static const char *const nano[] = {"../lib/baton/nano", "../lib/x86_64-linux-gnu/baton/nano",
+					   "../../guest/nano", NULL};
 
 	find_sibling(o->batond, sizeof o->batond, monitor);
 	if (!*o->images)
@@ -437,6 +452,8 @@ static void find_defaults(struct demo_options *o)
 		find_sibling(o->nano_dir, sizeof o->nano_dir, nano);
 	if (o->seconds == 0)
 		o->seconds = o->nano ? 2 : 5;
+	if (o->boot_s == 0)
+		o->boot_s = o->nano ? 20 : 180;
 }
 
 /* A folder that exists, as an absolute path. */
@@ -537,13 +554,15 @@ static int parse(int argc, char **argv, struct demo_options *o)
 
 static void collect_changes(struct demo *d)
 {
+	json_t *reply, *change;
 	struct error e;
-	json_t *reply;
+	size_t i;
 
 	if (d->control.fd < 0 || client_call(&d->control, "sched.history", NULL, &reply, &e) < 0)
 		return;
-	json_decref(d->changes);
-	d->changes = json_incref(json_object_get(reply, "changes"));
+	json_array_foreach(json_object_get(reply, "changes"), i,
+			   change) if (member_int(change, "id", -1) != d->unload_id)
+	    json_array_append(d->changes, change);
 	json_decref(reply);
 }
 
@@ -571,7 +590,7 @@ static int demo_run(const struct cli *cli, int argc, char **argv)
 	sigprocmask(SIG_BLOCK, &mine, &before);
 	d.signals = signalfd(-1, &mine, SFD_CLOEXEC);
 	d.start_ns = d.listed_ns = clock_now_ns();
-	d.tick_ns = d.start_ns + NSEC_PER_SEC;
+	d.tick_ns = d.start_ns;
 
 	r = choose_guests(&d, &e);
 	if (r >= 0) {
@@ -609,7 +628,7 @@ const struct command command_demo = {
     .summary = "Watch VMs run while their scheduler is changed, and get a report",
     .details =
 	"  --nano             nano guests only: finishes in seconds, needs no Linux guests\n"
-	"  --guests DIR       vmlinuz, cmdline, service.cpio.gz, compute.cpio.gz, sleeper.cpio.gz\n"
+	"  --guests DIR       vmlinuz, service.cpio.gz, compute.cpio.gz, sleeper.cpio.gz, and if wanted cmdline\n"
 	"  --report FILE      write the report as JSON\n"
 	"  --seconds N        how long each scheduler is watched (default: 5, with --nano 2)\n"
 	"  --carrier KIND     auto, worker or thread; as batond takes it\n"
@@ -618,7 +637,7 @@ const struct command command_demo = {
 	"  --nano-dir DIR     where the nano guests are (default: found next to this program)\n"
 	"  --host-name NAME   kvm or appliance: what the report says (default: kvm)\n"
 	"  --stall-limit N    seconds without a heartbeat that count as a stall (default: 5)\n"
-	"  --boot-limit N     seconds in which a guest must have booted (default: 180)\n"
+	"  --boot-limit N     seconds in which a guest must have booted (default: 180, with --nano 20)\n"
 	"\n"
 	"It starts a monitor of its own and removes it. Exit status 1: a guest stalled, lost a heartbeat or died,\n"
 	"or a change failed.\n",

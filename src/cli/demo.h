@@ -64,7 +64,8 @@ struct demo {
 	bool show;			       /* print the table at each tick */
 	bool refused;			       /* a guest's privileged call was */
 	char active[64];
-	json_t *changes; /* from the monitor's history */
+	int64_t unload_id; /* of the request that only unloaded an image: no change of who decides */
+	json_t *changes;   /* from the monitor's history */
 	json_t *failures;
 };
 

@@ -19,8 +19,9 @@
 #include "base/clock.h"
 #include "cli/demo.h"
 
-#define TICK_NS	 NSEC_PER_SEC
-#define NUDGE_NS (5 * NSEC_PER_SEC)
+#define TICK_NS	      NSEC_PER_SEC
+#define QUICK_TICK_NS (100 * NSEC_PER_MSEC) /* while something is waited for, and no table is shown */
+#define NUDGE_NS      (5 * NSEC_PER_SEC)
 
 void demo_failure(struct demo *d, const char *fmt, ...)
 {
@@ -36,6 +37,7 @@ void demo_failure(struct demo *d, const char *fmt, ...)
 
 int demo_guest_start(struct demo *d, struct demo_guest *g, struct error *e)
 {
+	struct error why = {""};
 	json_t *params;
 	int r;
 
@@ -44,9 +46,9 @@ int demo_guest_start(struct demo *d, struct demo_guest *g, struct error *e)
 			   (int)g->weight, "role", g->service ? "service" : "guest");
 	if (params && *g->initrd)
 		json_object_set_new(params, "initrd", json_string(g->initrd));
-	r = client_call(&d->control, "vm.create", params, NULL, e);
+	r = client_call(&d->control, "vm.create", params, NULL, &why);
 	if (r < 0)
-		return r;
+		return error_set(e, r, "%s: %s", g->name, why.text);
 	g->started = true;
 	g->started_ns = g->last_beat_ns = clock_now_ns();
 	r = client_open(d->socket, &g->console, e);
@@ -280,12 +282,12 @@ int demo_live(struct demo *d, uint64_t until_ns, bool (*done)(struct demo *d))
 
 		if (done && done(d))
 			return 1;
-		if (now >= until_ns)
-			return 0;
 		if (now >= d->tick_ns) {
-			d->tick_ns += TICK_NS;
+			uint64_t period = d->show ? TICK_NS : QUICK_TICK_NS;
+
+			d->tick_ns += period;
 			if (d->tick_ns <= now) /* we were late: no burst of ticks */
-				d->tick_ns = now + TICK_NS;
+				d->tick_ns = now + period;
 			if (demo_look(d) < 0) {
 				if (!monitor_died(d))
 					demo_failure(d, "the monitor does not answer any more");
@@ -293,6 +295,8 @@ int demo_live(struct demo *d, uint64_t until_ns, bool (*done)(struct demo *d))
 			}
 			continue;
 		}
+		if (now >= until_ns)
+			return 0;
 		for (size_t i = 0; i < d->count; i++)
 			p[i + 1] = (struct pollfd){.fd = d->guests[i].console.fd, .events = POLLIN};
 		if (poll(p, d->count + 1, (int)((next - now) / NSEC_PER_MSEC) + 1) < 0 && errno != EINTR)

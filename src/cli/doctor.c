@@ -104,12 +104,13 @@ static void check_speed(struct report *r)
 		return;
 	}
 	if (p.runs_linux)
-		check(r, GOOD, "linux", "Linux guests", "at full speed: %.1f ns per kernel-mode instruction",
+		check(r, GOOD, "linux", "Linux guests", "kernel code runs at speed: %.1f ns per loop iteration",
 		      p.ring0_ns);
 	else
 		check(r, POOR, "linux", "Linux guests", "%s", p.why);
 	check(r, GOOD, "exit", "exit and re-entry", "%s", duration_text(a, (uint64_t)(p.exit_us * 1000)));
-	check(r, GOOD, "migration", "moving a vCPU", "%s between threads: carrier %s on several pCPUs",
+	check(r, GOOD, "migration", "moving a vCPU",
+	      "%s more on another thread: with several pCPUs the carrier is '%s'",
 	      duration_text(b, (uint64_t)(p.migration_us * 1000)),
 	      p.migration_us * 1000 > MIGRATION_DEAR_NS ? "thread" : "worker");
 }
