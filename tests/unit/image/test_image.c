@@ -803,6 +803,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(test_images_cut_off_anywhere_are_refused),
 	    cmocka_unit_test(test_damage_of_any_byte_is_refused_or_harmless),
 	    cmocka_unit_test(test_messages_hold_no_control_characters),
+	    cmocka_unit_test(test_messages_name_the_file_also_behind_a_long_path),
 	};
 
 	if (argc != 2) {
