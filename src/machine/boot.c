@@ -3,9 +3,12 @@
 
 #include <string.h>
 
+#include "devices/power.h"
 #include "machine/acpi.h"
 #include "machine/elf_file.h"
 
+/* Where a PC begins, f000:fff0. Kernels that reboot "through the BIOS" jump there in real mode. */
+#define RESET_VECTOR	     UINT64_C(0xffff0)
 #define BZIMAGE_MAGIC_OFFSET 0x202
 
 static int detect_elf(const struct image_file *kernel, enum machine_boot *ret, struct error *e)
@@ -108,8 +111,14 @@ int boot_place_initrd(const struct gmem *g, const struct image_file *initrd, uin
 	return 0;
 }
 
-int boot_write_acpi(const struct gmem *g, unsigned vcpus, struct error *e)
+int boot_write_firmware(const struct gmem *g, unsigned vcpus, struct error *e)
 {
+	static const uint8_t reset_code[] = {
+	    0xba, POWER_PORT_RESET & 0xff, POWER_PORT_RESET >> 8, /* mov dx, port */
+	    0xb0, POWER_RESET_VALUE,				  /* mov al, value */
+	    0xee,						  /* out dx, al */
+	    0xf4,						  /* hlt */
+	};
 	struct acpi_config c = {.vcpus = vcpus};
 	void *p = gmem_ptr(g, ACPI_BASE, ACPI_SIZE);
 	ssize_t n;
@@ -117,5 +126,9 @@ int boot_write_acpi(const struct gmem *g, unsigned vcpus, struct error *e)
 	if (!p)
 		return error_set(e, -E2BIG, "no room for the ACPI tables: give the VM at least 64 MiB of memory");
 	n = acpi_build(&c, ACPI_BASE, p, ACPI_SIZE);
-	return n < 0 ? error_set(e, (int)n, "the ACPI tables do not fit their place") : 0;
+	if (n < 0)
+		return error_set(e, (int)n, "the ACPI tables do not fit their place");
+	if (gmem_write(g, RESET_VECTOR, reset_code, sizeof reset_code) < 0)
+		return error_set(e, -E2BIG, "no room for the reset vector: give the VM at least 64 MiB of memory");
+	return 0;
 }

@@ -15,6 +15,7 @@
  *	0x20000		command line
  *	0x9fc00		end of conventional memory
  *	0xe0000		ACPI tables
+ *	0xffff0		reset vector
  *	0x100000	RAM: the kernel at its preferred address, the initrd as high as possible
  *
  * Low memory of a nano guest: 0x1000 page tables, 0x10000 arguments, 0x11000 task state, 0x200000 program, stacks at
@@ -90,6 +91,7 @@ unsigned boot_memory_map(const struct gmem *g, struct boot_map_entry ret[BOOT_MA
 /* Puts the initrd below `below`, page-aligned, not under `above`. */
 int boot_place_initrd(const struct gmem *g, const struct image_file *initrd, uint64_t above, uint64_t below,
 		      uint64_t *ret_gpa, struct error *e);
-int boot_write_acpi(const struct gmem *g, unsigned vcpus, struct error *e);
+/* The ACPI tables, and at the reset vector a few instructions that ask for a reset. */
+int boot_write_firmware(const struct gmem *g, unsigned vcpus, struct error *e);
 
 #endif
