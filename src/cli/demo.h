@@ -2,7 +2,8 @@
 /*
  * demo.h - the parts of `baton demo`, each in its file:
  *
- *	demo.c		options, and the story from the first boot to the report
+ *	demo.c		the story from the first boot to the report
+ *	demo_options.c	what it is told, and where it finds the rest
  *	demo_host.c	the monitor of its own: a child process in a temporary directory, removed in every case
  *	demo_watch.c	the guests: starting them, reading their consoles, and noticing when one suffers
  *	demo_report.c	the table each second, and the report
@@ -68,6 +69,13 @@ struct demo {
 	json_t *changes;   /* from the monitor's history */
 	json_t *failures;
 };
+
+/* ---- demo_options.c ---- */
+
+/* Fills in o, defaults included; 0, or the exit status after a complaint. */
+int demo_options_parse(int argc, char **argv, struct demo_options *o);
+/* A path made of parts; -ENAMETOOLONG rather than a cut one. */
+int demo_path(char *buf, size_t size, struct error *e, const char *fmt, ...) _printf_(4, 5);
 
 /* ---- demo_host.c ---- */
 
