@@ -93,7 +93,7 @@ static json_t *request_vm_list(struct monitor *m, const struct requester *who, j
 	lock_take(&m->lock);
 	for (uint32_t i = 0; i < m->max_vms; i++)
 		if (m->vms[i])
-			json_array_append_new(vms, vm_describe(m->vms[i]));
+			json_array_append_new(vms, vm_describe(m, m->vms[i]));
 	pcpus = describe_pcpus(m);
 	lock_drop(&m->lock);
 	return json_pack("{s:b, s:o, s:o, s:s, s:I}", "ok", 1, "vms", vms, "pcpus", pcpus, "carrier",

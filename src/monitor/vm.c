@@ -419,10 +419,10 @@ static void describe_vcpus(struct vm *vm, json_t *to, struct pool_times *sum) NO
 	}
 }
 
-json_t *vm_describe(struct vm *vm)
+json_t *vm_describe(struct monitor *m, struct vm *vm)
 {
 	json_t *vcpus = json_array();
-	struct pool *pool = vm->monitor->pool;
+	struct pool *pool = m->pool;
 	struct pool_times sum;
 	struct vm_pulse pulse;
 	bool owner = false;

@@ -120,9 +120,8 @@ static void unload(struct work *w, struct attached *a)
 
 /* ---- attach: the newcomer becomes a shadow ---- */
 
-static int admit_batch(struct work *w, uint32_t first, uint32_t end, uint64_t now) REQUIRES(w->pool->lock)
+static int admit_batch(struct work *w, struct pool *p, uint32_t first, uint32_t end, uint64_t now) REQUIRES(p->lock)
 {
-	struct pool *p = w->pool;
 	struct attached *giver = manager_active(p);
 	struct baton_history h;
 	int r;
@@ -179,7 +178,7 @@ static int attach(struct work *w)
 	if (r < 0)
 		error_set(&w->e, r, "scheduler %s refuses this pool (%s); nothing was changed", w->to->ops->name, strerror(-r));
 	for (uint32_t v = 0; r >= 0 && v < p->vcpu_slots; v += ATTACH_BATCH) {
-		r = admit_batch(w, v, MIN(v + ATTACH_BATCH, p->vcpu_slots), now);
+		r = admit_batch(w, p, v, MIN(v + ATTACH_BATCH, p->vcpu_slots), now);
 		locked = p->host->ops->now(p->host) - now;
 		w->report->attach_lock_ns = MAX(w->report->attach_lock_ns, locked);
 		pool_leave(p);
