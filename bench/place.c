@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "place.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct requester operator= {.kind = REQUESTER_OPERATOR};
+
+const char *place_path(struct report *r, char buf[static PLACE_PATH_MAX], const char *name, const char *hint)
+{
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+
+	self[MAX(n, 0)] = '\0';
+	for (int i = 0; i < 2; i++) { /* the program, and its folder bench */
+		char *slash = strrchr(self, '/');
+
+		if (slash)
+			*slash = '\0';
+	}
+	if ((size_t)snprintf(buf, PLACE_PATH_MAX, "%s/%s", self, name) >= PLACE_PATH_MAX || access(buf, R_OK) < 0) {
+		report_fail(r, "%s is not there; %s", buf, hint);
+		exit(1);
+	}
+	return buf;
+}
+
+struct monitor *place_monitor(struct report *r, const char *pcpus, enum carrier_kind carrier, uint32_t max_vms)
+{
+	static char images[PLACE_PATH_MAX]; /* the monitor copies it */
+	struct error e = {0};
+	struct monitor *m;
+
+	place_path(r, images, "src/policies", "build first (./dev build)");
+	if (monitor_new(&(struct monitor_config){.pcpus = pcpus, .carrier = carrier, .max_vms = max_vms, .image_dir = images},
+			&m, &e) < 0) {
+		report_fail(r, "no monitor: %s", e.text);
+		exit(1);
+	}
+	return m;
+}
+
+bool place_vm_start(struct report *r, struct monitor *m, const struct place_vm *vm)
+{
+	json_t *params = json_pack("{s:s, s:s, s:s*, s:s*, s:i, s:I}", "name", vm->name, "kernel", vm->kernel, "initrd",
+				   vm->initrd, "cmdline", vm->cmdline, "vcpus", (int)vm->vcpus, "memory_mib",
+				   (json_int_t)vm->memory_mib);
+	json_t *reply = monitor_request(m, &operator, "vm.create", params);
+	bool ok = json_is_true(json_object_get(reply, "ok"));
+
+	if (!ok)
+		report_fail(r, "VM %s: %s", vm->name, json_string_value(json_object_get(reply, "error")));
+	json_decref(reply);
+	json_decref(params);
+	return ok;
+}
+
+void place_vm_end(struct monitor *m, const char *name)
+{
+	json_t *params = json_pack("{s:s}", "vm", name);
+
+	json_decref(monitor_request(m, &operator, "vm.destroy", params));
+	json_decref(params);
+}
+
+struct vm *place_vm_find(struct monitor *m, const char *name)
+{
+	json_t *key = json_string(name);
+	struct vm *vm = vm_find(m, key, NULL);
+
+	json_decref(key);
+	return vm;
+}
+
+bool place_change(struct report *r, struct monitor *m, const char *scheduler, const char *image, enum change_how how,
+		  struct change_report *ret)
+{
+	struct change_spec spec = {.kind = CHANGE_LOAD, .how = how, .old = OLD_KEEP, .requester = "bench", .trusted = true};
+	struct error e = {0};
+	uint64_t id;
+
+	(void)snprintf(spec.name, sizeof spec.name, "%s", scheduler);
+	(void)snprintf(spec.image, sizeof spec.image, "%s", image ? image : "");
+	if (change_queue_add(m->changes, &spec, &id, &e) < 0) {
+		report_fail(r, "change to %s: %s", scheduler, e.text);
+		return false;
+	}
+	if (change_queue_wait(m->changes, id, 10000, ret) < 0 || ret->state != CHANGE_DONE) {
+		report_fail(r, "change to %s: %s", scheduler, ret->error[0] ? ret->error : "did not end in 10 s");
+		return false;
+	}
+	return true;
+}
