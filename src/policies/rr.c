@@ -8,9 +8,11 @@
  * the pCPU.
  *
  * One exception, for hosts where moving a vCPU to another pCPU is dear (more than a tenth of a slice): among the first
- * LOOK vCPUs of the queue, one that ran last on this pCPU is preferred, unless somebody before it has been passed over
- * PASSES times already. Passing over is counted where it becomes a fact (start), never where it is only an answer
- * (choose). A vCPU is thus passed over at most PASSES times per turn, and nobody starves.
+ * LOOK vCPUs of the queue, one that ran last on this pCPU is preferred, unless somebody before it is owed PASSES turns
+ * already. Who is passed over is owed a turn, who was taken early owes one; with PASSES owed, a vCPU is taken first
+ * wherever it ran last, and a move settles it. So nobody is passed over more than twice PASSES times, and pCPUs with
+ * few vCPUs draw some from those with many; but shares are equal only roughly then: that is the price of moving less.
+ * Passing over is counted where it becomes a fact (start), never where it is only an answer (choose).
  *
  * A running vCPU is never preempted for a woken one; an idle pCPU is used at once. Parameters are read when they are
  * needed, so a new slice length holds from the next decision on.
@@ -19,8 +21,8 @@
 #include "baton/scheduler.h"
 
 #define LINK   offsetof(struct rr_vcpu, link)
-#define LOOK   8u
-#define PASSES 3u
+#define LOOK   8
+#define PASSES 3
 
 struct rr_pool {
 	struct kit_list queue;
@@ -30,7 +32,9 @@ struct rr_pool {
 
 struct rr_vcpu {
 	struct kit_link link;
-	uint32_t passed;     /* times others behind it were taken first, in this turn */
+	int32_t passed; /* turns it is owed (others behind it were taken first) or owes (below 0) */
+	uint32_t home;	/* pCPU where it was started last + 1 */
+	uint32_t reserved;
 	int64_t place;	     /* the queue is sorted by it */
 	uint64_t used_ns;    /* of its slice; more than 0 only when it was put aside in the middle */
 	uint64_t started_ns; /* when it was started, or taken over while it ran */
@@ -43,8 +47,8 @@ struct rr_vcpu {
 struct rr_tail {
 	int64_t place, head, tail;
 	uint64_t used_ns, waits_ns, stopped_ns;
-	uint32_t passed;
-	uint32_t reserved;
+	int32_t passed;
+	uint32_t home;
 };
 
 enum { SLICE_US };
@@ -87,7 +91,6 @@ static void to_tail(struct baton_region *r, uint32_t v, uint64_t now)
 	struct rr_vcpu *s = rr_vcpu(r, v);
 
 	s->used_ns = 0;
-	s->passed = 0;
 	s->waits_ns = now;
 	s->place = q->tail++;
 	kit_list_append(r, &q->queue, LINK, v);
@@ -122,15 +125,22 @@ static uint32_t next_for(struct baton_region *r, uint32_t v, uint32_t pcpu)
 	return allowed_from(r, kit_list_next(r, LINK, v), pcpu);
 }
 
-/* v was taken for pcpu: those before it have been passed over once more. The same walk as in pick. */
+/* v is taken for pcpu: those before it are passed over once more. The same walk as in pick. */
 static void count_passes(struct baton_region *r, uint32_t v, uint32_t pcpu)
 {
 	uint32_t u = first_for(r, pcpu);
+	int32_t early = 0;
+	struct rr_vcpu *s = rr_vcpu(r, v);
 
-	if (!rr_vcpu(r, v)->link.on)
+	if (!s->link.on)
 		return;
-	for (uint32_t i = 0; i < LOOK && u != BATON_NONE && u != v; i++, u = next_for(r, u, pcpu))
+	for (; early < LOOK && u != BATON_NONE && u != v; early++, u = next_for(r, u, pcpu))
 		rr_vcpu(r, u)->passed++;
+	s->passed -= early;
+	if (s->home != pcpu + 1)
+		s->passed = 0; /* moved: what it was owed at home is paid */
+	else if (s->passed < -PASSES)
+		s->passed = -PASSES; /* so that nobody is passed over more than twice PASSES times */
 }
 
 static uint32_t pick(struct baton_region *r, uint32_t pcpu)
@@ -139,10 +149,10 @@ static uint32_t pick(struct baton_region *r, uint32_t pcpu)
 
 	if (r->migration_cost_ns < slice_ns(r) / 10)
 		return first;
-	for (uint32_t i = 0; i < LOOK && v != BATON_NONE; i++, v = next_for(r, v, pcpu)) {
-		uint32_t last = baton_vcpu(r, v)->pcpu;
+	for (int32_t i = 0; i < LOOK && v != BATON_NONE; i++, v = next_for(r, v, pcpu)) {
+		uint32_t home = rr_vcpu(r, v)->home;
 
-		if (last == pcpu || (last == BATON_NONE && v == first))
+		if (home == pcpu + 1 || (home == 0 && v == first))
 			return v;
 		if (rr_vcpu(r, v)->passed >= PASSES)
 			break;
@@ -183,6 +193,7 @@ static int32_t rr_admit(struct baton_region *r, uint32_t v, uint64_t now)
 {
 	uint32_t state = baton_vcpu(r, v)->state, p;
 
+	rr_vcpu(r, v)->home = baton_vcpu(r, v)->pcpu + 1;
 	if (state == BATON_VCPU_RUNNING)
 		rr_vcpu(r, v)->started_ns = now;
 	if (state != BATON_VCPU_RUNNABLE)
@@ -201,6 +212,7 @@ static void rr_retire(struct baton_region *r, uint32_t v, uint64_t now)
 
 static void rr_wake(struct baton_region *r, uint32_t v, uint64_t now)
 {
+	rr_vcpu(r, v)->passed = 0;
 	to_tail(r, v, now);
 }
 
@@ -213,6 +225,7 @@ static void rr_start(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t
 {
 	count_passes(r, v, pcpu);
 	kit_list_remove(r, &rr_pool(r)->queue, LINK, v);
+	rr_vcpu(r, v)->home = pcpu + 1;
 	rr_vcpu(r, v)->started_ns = now;
 	use_idle(r, pcpu);
 }
@@ -328,7 +341,8 @@ static int32_t rr_give(struct baton_region *r, uint32_t v, struct baton_history 
 			      .used_ns = used,
 			      .waits_ns = s->waits_ns,
 			      .stopped_ns = s->stopped_ns,
-			      .passed = s->passed};
+			      .passed = s->passed,
+			      .home = s->home};
 	h->tail_size = sizeof *t;
 	h->tail_format = 1;
 	__builtin_memcpy(h->policy, "rr", 3);
@@ -348,6 +362,7 @@ static void take_own(struct baton_region *r, uint32_t v, const struct rr_tail *t
 	s->waits_ns = t->waits_ns;
 	s->stopped_ns = t->stopped_ns;
 	s->passed = t->passed;
+	s->home = t->home;
 	s->place = t->place;
 	if (!s->link.on)
 		return;
