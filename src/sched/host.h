@@ -11,7 +11,7 @@
 
 struct sched_host;
 
-/* now and kick are called with the pool's lock held, from any thread, and must not block or call back into the pool. */
+/* Called from any thread, kick with or without the pool's lock; must not block or call back into the pool. */
 struct sched_host_ops {
 	/* The time, ns. Never goes back. */
 	uint64_t (*now)(struct sched_host *h);

@@ -113,25 +113,39 @@ uint64_t pool_enter(struct pool *p)
 	return p->last_now_ns;
 }
 
-static void send_kicks(struct pool *p) REQUIRES(p->lock)
+/* The kicks that were asked for since the last time, out of the pool's hands: they are sent when the lock is dropped, since
+ * each may cost a system call, and the next decision need not wait for that. */
+struct kicks {
+	uint64_t mask[BATON_PCPUS_MAX / 64];
+};
+
+static struct kicks take_kicks(struct pool *p) REQUIRES(p->lock)
 {
-	for (uint32_t i = 0; i < ARRAY_SIZE(p->kick_mask); i++) {
-		uint64_t mask = p->kick_mask[i];
+	struct kicks k;
 
+	for (uint32_t i = 0; i < ARRAY_SIZE(k.mask); i++) {
+		k.mask[i] = p->kick_mask[i];
 		p->kick_mask[i] = 0;
-		for (; mask != 0; mask &= mask - 1) {
-			uint32_t pcpu = i * 64 + (uint32_t)__builtin_ctzll(mask);
-
-			trace_add(p->trace, p->last_now_ns, TRACE_KICK, BATON_NONE, pcpu, 0, 0);
-			p->host->ops->kick(p->host, pcpu);
-		}
+		for (uint64_t mask = k.mask[i]; mask != 0; mask &= mask - 1)
+			trace_add(p->trace, p->last_now_ns, TRACE_KICK, BATON_NONE,
+				  i * 64 + (uint32_t)__builtin_ctzll(mask), 0, 0);
 	}
+	return k;
+}
+
+static void send_kicks(struct pool *p, const struct kicks *k)
+{
+	for (uint32_t i = 0; i < ARRAY_SIZE(k->mask); i++)
+		for (uint64_t mask = k->mask[i]; mask != 0; mask &= mask - 1)
+			p->host->ops->kick(p->host, i * 64 + (uint32_t)__builtin_ctzll(mask));
 }
 
 void pool_leave(struct pool *p)
 {
-	send_kicks(p);
+	struct kicks k = take_kicks(p);
+
 	lock_drop(&p->lock);
+	send_kicks(p, &k);
 }
 
 void pool_note_kick(struct pool *p, uint32_t pcpu)
@@ -291,10 +305,13 @@ int pool_vcpu_add(struct pool *p, uint32_t vm, uint32_t index, const uint64_t *a
 		}
 	}
 	if (r < 0) {
+		struct attached *a;
+
 		while (told-- > 0)
 			if (p->attached[told])
 				attached_retire(p->attached[told], v, now);
-		vcpu->state = BATON_VCPU_FREE;
+		*vcpu = (struct pool_vcpu){.state = BATON_VCPU_FREE, .pcpu = BATON_NONE};
+		pool_for_each_attached(p, a) attached_refresh_vcpu(a, v);
 		return r;
 	}
 	trace_add(p->trace, now, TRACE_ADMIT, v, BATON_NONE, vm, index);
@@ -540,6 +557,7 @@ void pool_cease_begin(struct pool *p)
 uint64_t pool_cease_rest(struct pool *p, uint32_t pcpu, uint64_t now) NO_TSA
 {
 	struct pool_pcpu *c = &p->pcpus[pcpu];
+	struct kicks kicks = take_kicks(p);
 
 	assert(c->running == BATON_NONE);
 	pcpu_book(c, now);
@@ -547,7 +565,7 @@ uint64_t pool_cease_rest(struct pool *p, uint32_t pcpu, uint64_t now) NO_TSA
 	c->ceased = true;
 	c->ceased_at_ns = now;
 	p->ceased_count++;
-	send_kicks(p);
+	send_kicks(p, &kicks);
 	pthread_cond_broadcast(&p->cease_changed);
 	while (p->cease) {
 		atomic_store_explicit(&p->lock.owner, 0, memory_order_relaxed);

@@ -108,7 +108,7 @@ struct pool *pool_free(struct pool *p);
 
 /* Takes the lock; returns the time of the events that follow. */
 uint64_t pool_enter(struct pool *p) ACQUIRE(p->lock);
-/* Sends the kicks that were asked for meanwhile, and drops the lock. */
+/* Drops the lock, then sends the kicks that were asked for meanwhile. */
 void pool_leave(struct pool *p) RELEASE(p->lock);
 
 /* ---- members ---- */
