@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define CHANGE_LIMIT_MS 10000
+
 static const struct requester operator= {.kind = REQUESTER_OPERATOR};
 
 const char *place_path(struct report *r, char buf[static PLACE_PATH_MAX], const char *name, const char *hint)
@@ -33,8 +35,9 @@ struct monitor *place_monitor(struct report *r, const char *pcpus, enum carrier_
 	struct monitor *m;
 
 	place_path(r, images, "src/policies", "build first (./dev build)");
-	if (monitor_new(&(struct monitor_config){.pcpus = pcpus, .carrier = carrier, .max_vms = max_vms, .image_dir = images},
-			&m, &e) < 0) {
+	if (monitor_new(
+		&(struct monitor_config){.pcpus = pcpus, .carrier = carrier, .max_vms = max_vms, .image_dir = images},
+		&m, &e) < 0) {
 		report_fail(r, "no monitor: %s", e.text);
 		exit(1);
 	}
@@ -43,9 +46,9 @@ struct monitor *place_monitor(struct report *r, const char *pcpus, enum carrier_
 
 bool place_vm_start(struct report *r, struct monitor *m, const struct place_vm *vm)
 {
-	json_t *params = json_pack("{s:s, s:s, s:s*, s:s*, s:i, s:I}", "name", vm->name, "kernel", vm->kernel, "initrd",
-				   vm->initrd, "cmdline", vm->cmdline, "vcpus", (int)vm->vcpus, "memory_mib",
-				   (json_int_t)vm->memory_mib);
+	json_t *params =
+	    json_pack("{s:s, s:s, s:s*, s:s*, s:i, s:I}", "name", vm->name, "kernel", vm->kernel, "initrd", vm->initrd,
+		      "cmdline", vm->cmdline, "vcpus", (int)vm->vcpus, "memory_mib", (json_int_t)vm->memory_mib);
 	json_t *reply = monitor_request(m, &operator, "vm.create", params);
 	bool ok = json_is_true(json_object_get(reply, "ok"));
 
@@ -73,22 +76,54 @@ struct vm *place_vm_find(struct monitor *m, const char *name)
 	return vm;
 }
 
-bool place_change(struct report *r, struct monitor *m, const char *scheduler, const char *image, enum change_how how,
-		  struct change_report *ret)
+static bool run_change(struct report *r, struct monitor *m, const struct change_spec *spec, struct change_report *ret)
 {
-	struct change_spec spec = {.kind = CHANGE_LOAD, .how = how, .old = OLD_KEEP, .requester = "bench", .trusted = true};
 	struct error e = {0};
 	uint64_t id;
 
-	(void)snprintf(spec.name, sizeof spec.name, "%s", scheduler);
-	(void)snprintf(spec.image, sizeof spec.image, "%s", image ? image : "");
-	if (change_queue_add(m->changes, &spec, &id, &e) < 0) {
-		report_fail(r, "change to %s: %s", scheduler, e.text);
+	if (change_queue_add(m->changes, spec, &id, &e) < 0) {
+		report_fail(r, "change of %s: %s", spec->name, e.text);
 		return false;
 	}
-	if (change_queue_wait(m->changes, id, 10000, ret) < 0 || ret->state != CHANGE_DONE) {
-		report_fail(r, "change to %s: %s", scheduler, ret->error[0] ? ret->error : "did not end in 10 s");
+	if (change_queue_wait(m->changes, id, CHANGE_LIMIT_MS, ret) < 0 || ret->state != CHANGE_DONE) {
+		report_fail(r, "change of %s: %s", spec->name, ret->error[0] ? ret->error : "it does not end");
 		return false;
 	}
 	return true;
+}
+
+bool place_change(struct report *r, struct monitor *m, const char *scheduler, const char *image, enum change_how how,
+		  struct change_report *ret)
+{
+	struct change_spec spec = {
+	    .kind = CHANGE_LOAD, .how = how, .old = OLD_KEEP, .requester = "bench", .trusted = true};
+
+	*ret = (struct change_report){0};
+	(void)snprintf(spec.name, sizeof spec.name, "%s", scheduler);
+	(void)snprintf(spec.image, sizeof spec.image, "%s", image ? image : "");
+	return run_change(r, m, &spec, ret);
+}
+
+bool place_unload(struct report *r, struct monitor *m, const char *scheduler)
+{
+	struct change_spec spec = {.kind = CHANGE_UNLOAD, .requester = "bench", .trusted = true};
+	struct change_report report = {0};
+
+	(void)snprintf(spec.name, sizeof spec.name, "%s", scheduler);
+	return run_change(r, m, &spec, &report);
+}
+
+bool place_carrier(struct report *r, const char *name, enum carrier_kind *ret)
+{
+	static const char *const names[] = {
+	    [CARRIER_AUTO] = "auto", [CARRIER_WORKER] = "worker", [CARRIER_THREAD] = "thread"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcmp(names[i], name) == 0) {
+			*ret = (enum carrier_kind)i;
+			return true;
+		}
+	}
+	report_fail(r, "--carrier %s: must be auto, worker or thread", name);
+	return false;
 }

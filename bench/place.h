@@ -12,8 +12,8 @@
 
 #define PLACE_PATH_MAX 512
 
-/* A file of the build this program belongs to: place_path(buf, "guest/nano/spinner"). Complains and ends the program when
- * it is not there; hint says how to get it. */
+/* A file of the build this program belongs to: place_path(buf, "guest/nano/spinner"). Complains and ends the program
+ * when it is not there; hint says how to get it. */
 const char *place_path(struct report *r, char buf[static PLACE_PATH_MAX], const char *name, const char *hint);
 
 /* A monitor on these host CPUs, ready; complains and ends the program when there is none to be had. */
@@ -33,5 +33,9 @@ struct vm *place_vm_find(struct monitor *m, const char *name);
 /* Runs a change to its end; false and a complaint when it was refused. image may be NULL: loaded already. */
 bool place_change(struct report *r, struct monitor *m, const char *scheduler, const char *image, enum change_how how,
 		  struct change_report *ret);
+bool place_unload(struct report *r, struct monitor *m, const char *scheduler);
+
+/* "auto", "worker", "thread"; false and a complaint for another name. */
+bool place_carrier(struct report *r, const char *name, enum carrier_kind *ret);
 
 #endif

@@ -34,8 +34,8 @@ static bool take_value(const struct report *r, const struct bench_option *o, con
 	errno = 0;
 	n = strtol(text, &end, 10);
 	if (errno != 0 || end == text || *end != '\0' || n < o->min || n > o->max) {
-		fprintf(stderr, "%s: error: --%s takes a whole number from %ld to %ld, not \"%s\"; see --help\n", r->program,
-			o->name, o->min, o->max, text);
+		fprintf(stderr, "%s: error: --%s takes a whole number from %ld to %ld, not \"%s\"; see --help\n",
+			r->program, o->name, o->min, o->max, text);
 		return false;
 	}
 	*o->number = n;
@@ -46,9 +46,8 @@ bool report_begin(struct report *r, int argc, char **argv, const char *what, con
 		  int *ret_status)
 {
 	enum { JSON = 256, QUICK, HELP, FIRST };
-	struct option longs[OPTIONS_MAX + 4] = {{"json", no_argument, NULL, JSON},
-						{"quick", no_argument, NULL, QUICK},
-						{"help", no_argument, NULL, HELP}};
+	struct option longs[OPTIONS_MAX + 4] = {
+	    {"json", no_argument, NULL, JSON}, {"quick", no_argument, NULL, QUICK}, {"help", no_argument, NULL, HELP}};
 	const char *slash = strrchr(argv[0], '/');
 	int opt, count = 0;
 
@@ -95,9 +94,9 @@ void report_row(struct report *r, const char *metric, double value, const char *
 	json_object_set_new(row, "metric", json_string(metric));
 	/* Whole numbers as such: counts are not 100.0. */
 	json_object_set_new(row, "value",
-			    !isfinite(value) ? json_null()
+			    !isfinite(value)				  ? json_null()
 			    : value == floor(value) && fabs(value) < 9e15 ? json_integer((json_int_t)value)
-									 : json_real(value));
+									  : json_real(value));
 	json_object_set_new(row, "unit", json_string(unit));
 	json_object_set_new(row, "baseline", isfinite(baseline) ? json_real(baseline) : json_null());
 	json_object_set_new(row, "baseline_is", baseline_is ? json_string(baseline_is) : json_null());
@@ -131,7 +130,8 @@ static void parameters_text(json_t *row, char *buf, size_t size)
 		if (is_fixed || n >= size)
 			continue;
 		if (json_is_string(value))
-			n += (size_t)snprintf(buf + n, size - n, "%s%s=%s", n ? " " : "", key, json_string_value(value));
+			n +=
+			    (size_t)snprintf(buf + n, size - n, "%s%s=%s", n ? " " : "", key, json_string_value(value));
 		else if (json_is_integer(value))
 			n += (size_t)snprintf(buf + n, size - n, "%s%s=%lld", n ? " " : "", key,
 					      (long long)json_integer_value(value));
@@ -155,7 +155,7 @@ static void print_table(const struct report *r)
 	json_t *row;
 	size_t i;
 
-	printf("%-20s %-44s %12s %-6s %12s %7s  %s\n", "metric", "parameters", "value", "unit", "baseline", "ratio",
+	printf("%-18s %-66s %12s %-6s %12s %7s  %s\n", "metric", "parameters", "value", "unit", "baseline", "ratio",
 	       "baseline is");
 	json_array_foreach(r->rows, i, row)
 	{
@@ -169,8 +169,9 @@ static void print_table(const struct report *r)
 		if (json_is_number(base) && json_number_value(base) > 0)
 			snprintf(ratio, sizeof ratio, "%.3f",
 				 json_number_value(json_object_get(row, "value")) / json_number_value(base));
-		printf("%-20s %-44s %12s %-6s %12s %7s  %s\n", json_string_value(json_object_get(row, "metric")), parameters,
-		       value, json_string_value(json_object_get(row, "unit")), baseline, ratio, is ? is : "");
+		printf("%-18s %-66s %12s %-6s %12s %7s  %s\n", json_string_value(json_object_get(row, "metric")),
+		       parameters, value, json_string_value(json_object_get(row, "unit")), baseline, ratio,
+		       is ? is : "");
 	}
 }
 

@@ -2,9 +2,9 @@
 /*
  * report.h - what all benchmarks share: their command line, samples with percentiles, and the rows they report.
  *
- * With --json each row is printed at once as one JSON object on one line; without it, the rows become a table at the end.
- * A row is one metric: value and unit, the baseline measured in the same run (or none), and the parameters that tell it
- * apart from its siblings.
+ * With --json each row is printed at once as one JSON object on one line; without it, the rows become a table at the
+ * end. A row is one metric: value and unit, the baseline measured in the same run (or none), and the parameters that
+ * tell it apart from its siblings.
  *
  * Threads: one.
  */
@@ -41,7 +41,8 @@ bool report_begin(struct report *r, int argc, char **argv, const char *what, con
 int report_end(struct report *r);
 
 #define NO_BASELINE NAN
-/* One row. baseline may be NO_BASELINE (then baseline_is is NULL). parameters: an object, owned from here on; or NULL. */
+/* One row. baseline may be NO_BASELINE (then baseline_is is NULL). parameters: an object, owned from here on; or NULL.
+ */
 void report_row(struct report *r, const char *metric, double value, const char *unit, double baseline,
 		const char *baseline_is, json_t *parameters);
 /* For people, on stderr: what is going on. */

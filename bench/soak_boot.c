@@ -3,8 +3,9 @@
  * soak_boot.c - many boots in a row of an SMP Linux guest whose vCPUs share one pCPU: what finds a lost wake-up.
  *
  * Each boot is a VM of its own that powers itself off as soon as its init runs (baton.poweroff=1). A boot that has not
- * ended within the limit is a stall: a bug of the interrupt or timer path. Then everything that could tell why is written
- * to a file: the pool's tables and its last events, the registers and interrupt state of each vCPU, the console.
+ * ended within the limit is a stall: a bug of the interrupt or timer path. Then everything that could tell why is
+ * written to a file: the pool's tables and its last events, the registers and interrupt state of each vCPU, the
+ * console.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -36,14 +37,16 @@ static void dump_pool(struct soak *s, FILE *f) NO_TSA
 	uint64_t now = pool_enter(p);
 	uint64_t first = p->trace->written > TRACE_RECORDS ? p->trace->written - TRACE_RECORDS : 0;
 
-	fprintf(f, "== pool at %" PRIu64 " ns, active scheduler %u, next alarm %" PRIu64 " (pCPU %u)\n", now, p->active_id,
-		p->next_alarm_ns, p->alarm_pcpu);
+	fprintf(f, "== pool at %" PRIu64 " ns, active scheduler %u, next alarm %" PRIu64 " (pCPU %u)\n", now,
+		p->active_id, p->next_alarm_ns, p->alarm_pcpu);
 	for (uint32_t i = 0; i < p->pcpu_count; i++) {
 		const struct host_pcpu *pc = &s->m->host->pcpus[i];
 
-		fprintf(f, "pCPU %u: running %d idle %d loop state %#x others %" PRIu64 " slice end %" PRIu64 " timers %u\n", i,
-			(int)p->pcpus[i].running, p->pcpus[i].idle, atomic_load(&pc->state), pc->others_ns, pc->slice_end_ns,
-			pc->timer_count);
+		fprintf(f,
+			"pCPU %u: running %d idle %d loop state %#x others %" PRIu64 " slice end %" PRIu64
+			" timers %u\n",
+			i, (int)p->pcpus[i].running, p->pcpus[i].idle, atomic_load(&pc->state), pc->others_ns,
+			pc->slice_end_ns, pc->timer_count);
 		for (uint32_t t = 0; t < pc->timer_count; t++)
 			fprintf(f, "  timer of vCPU %u at %" PRIu64 "\n", pc->timers[t]->id, pc->timers[t]->timer_ns);
 	}
@@ -52,15 +55,18 @@ static void dump_pool(struct soak *s, FILE *f) NO_TSA
 
 		if (x->state == BATON_VCPU_FREE)
 			continue;
-		fprintf(f, "vCPU %u: state %d paused %d wake pending %d since %" PRIu64 " starts %" PRIu64 " run %" PRIu64 "\n", v,
-			x->state, x->paused, x->wake_pending, x->since_ns, x->starts, x->run_ns);
+		fprintf(f,
+			"vCPU %u: state %d paused %d wake pending %d since %" PRIu64 " starts %" PRIu64 " run %" PRIu64
+			"\n",
+			v, x->state, x->paused, x->wake_pending, x->since_ns, x->starts, x->run_ns);
 	}
 	fprintf(f, "== the last events\n");
 	for (uint64_t i = first; i < p->trace->written; i++) {
 		const struct trace_record *t = &p->trace->records[i % TRACE_RECORDS];
 
-		fprintf(f, "%12.3f ms %-8s vcpu %d pcpu %d %" PRIu64 " %" PRIu64 "\n", ((double)t->time_ns - (double)now) / 1e6,
-			trace_kind_name(t->kind), (int)t->vcpu, (int)t->pcpu, t->a, t->b);
+		fprintf(f, "%12.3f ms %-8s vcpu %d pcpu %d %" PRIu64 " %" PRIu64 "\n",
+			((double)t->time_ns - (double)now) / 1e6, trace_kind_name(t->kind), (int)t->vcpu, (int)t->pcpu,
+			t->a, t->b);
 	}
 	pool_leave(p);
 }
@@ -165,12 +171,12 @@ static const char *wait_for_end(struct soak *s, struct vm *vm)
 static bool boot_once(struct soak *s)
 {
 	struct place_vm config = {
-		.name = NAME,
-		.kernel = s->kernel_path,
-		.initrd = s->initrd,
-		.cmdline = "console=ttyS0 quiet panic=-1 baton.poweroff=1",
-		.vcpus = (unsigned)s->vcpus,
-		.memory_mib = s->memory_mib,
+	    .name = NAME,
+	    .kernel = s->kernel_path,
+	    .initrd = s->initrd,
+	    .cmdline = "console=ttyS0 quiet panic=-1 baton.poweroff=1",
+	    .vcpus = (unsigned)s->vcpus,
+	    .memory_mib = s->memory_mib,
 	};
 	uint64_t began = clock_now_ns();
 	struct vm *vm;
@@ -210,26 +216,42 @@ static void soak(struct soak *s, const char *name, enum carrier_kind carrier)
 
 int main(int argc, char **argv)
 {
-	struct soak s = {.boots = -1, .vcpus = 2, .memory_mib = 128, .limit_s = 60, .carrier = "both", .pcpus = "0",
-			 .kernel = "vmlinux", .dump_dir = "."};
+	struct soak s = {.boots = -1,
+			 .vcpus = 2,
+			 .memory_mib = 128,
+			 .limit_s = 60,
+			 .carrier = "both",
+			 .pcpus = "0",
+			 .kernel = "vmlinux",
+			 .dump_dir = "."};
 	const struct bench_option options[] = {
-		{.name = "boots", .help = "N  boots for each carrier (default 100, with --quick 5)", .number = &s.boots, .min = 1,
-		 .max = 1000000},
-		{.name = "vcpus", .help = "N  vCPUs of the guest (default 2)", .number = &s.vcpus, .min = 1,
-		 .max = MACHINE_VCPUS_MAX},
-		{.name = "carrier", .help = "worker, thread or both (default)", .text = &s.carrier},
-		{.name = "pcpus", .help = "LIST  host CPUs they share (default 0)", .text = &s.pcpus},
-		{.name = "limit", .help = "S  a boot that takes longer is a stall (default 60)", .number = &s.limit_s, .min = 1,
-		 .max = 100000},
-		{.name = "kernel", .help = "vmlinux (default) or vmlinuz", .text = &s.kernel},
-		{.name = "dump", .help = "DIR  where reports of stalls go (default: here)", .text = &s.dump_dir},
-		{.name = NULL},
+	    {.name = "boots",
+	     .help = "N  boots for each carrier (default 100, with --quick 5)",
+	     .number = &s.boots,
+	     .min = 1,
+	     .max = 1000000},
+	    {.name = "vcpus",
+	     .help = "N  vCPUs of the guest (default 2)",
+	     .number = &s.vcpus,
+	     .min = 1,
+	     .max = MACHINE_VCPUS_MAX},
+	    {.name = "carrier", .help = "worker, thread or both (default)", .text = &s.carrier},
+	    {.name = "pcpus", .help = "LIST  host CPUs they share (default 0)", .text = &s.pcpus},
+	    {.name = "limit",
+	     .help = "S  a boot that takes longer is a stall (default 60)",
+	     .number = &s.limit_s,
+	     .min = 1,
+	     .max = 100000},
+	    {.name = "kernel", .help = "vmlinux (default) or vmlinuz", .text = &s.kernel},
+	    {.name = "dump", .help = "DIR  where reports of stalls go (default: here)", .text = &s.dump_dir},
+	    {.name = NULL},
 	};
 	char name[64];
 	int status;
 
-	if (!report_begin(&s.r, argc, argv, "Boots an SMP Linux guest again and again on one pCPU and counts boots that stall.",
-			  options, &status))
+	if (!report_begin(&s.r, argc, argv,
+			  "Boots an SMP Linux guest again and again on one pCPU and counts boots that stall.", options,
+			  &status))
 		return status;
 	if (s.boots < 0)
 		s.boots = s.r.quick ? 5 : 100;
