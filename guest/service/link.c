@@ -11,6 +11,8 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -47,6 +49,34 @@ static const struct link_ops port_ops = {
     .mailbox_read = port_mailbox_read,
 };
 
+/*
+ * The question itself, with a safety net. A port access can fault although iopl() succeeded: QEMU 7.2's emulated SVM
+ * loses the type of the task register on some paths, and with it the permission bitmap. Then this process is not to die
+ * of it.
+ */
+static _Thread_local sigjmp_buf *identify_escape;
+
+static void identify_fault(int sig)
+{
+	siglongjmp(*identify_escape, 1);
+}
+
+static int identify(struct link *l, unsigned long *ret_abi)
+{
+	struct sigaction catch = {.sa_handler = identify_fault}, before;
+	sigjmp_buf escape;
+	volatile int r = -EPERM;
+
+	identify_escape = &escape;
+	if (sigaction(SIGSEGV, &catch, &before) < 0)
+		return -errno;
+	if (sigsetjmp(escape, 1) == 0)
+		r = l->ops->call(l, BATON_CALL_IDENTIFY, 0, 0, 0, ret_abi) == BATON_GUEST_MAGIC ? 0 : -ENXIO;
+	sigaction(SIGSEGV, &before, NULL);
+	identify_escape = NULL;
+	return r;
+}
+
 static int hypervisor_present(void)
 {
 	unsigned int a, b, c, d;
@@ -58,13 +88,15 @@ int link_open(struct link *ret_link, unsigned long *ret_abi)
 {
 	struct link l = {.ops = &port_ops, .lock_path = MAILBOX_LOCK};
 	unsigned long abi = 0;
+	int r;
 
 	if (!hypervisor_present())
 		return -ENXIO;
 	if (iopl(3) < 0)
 		return -EPERM;
-	if (l.ops->call(&l, BATON_CALL_IDENTIFY, 0, 0, 0, &abi) != BATON_GUEST_MAGIC)
-		return -ENXIO;
+	r = identify(&l, &abi);
+	if (r < 0)
+		return r;
 	if (ret_abi)
 		*ret_abi = abi;
 	if (abi != BATON_GUEST_ABI)

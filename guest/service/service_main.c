@@ -23,9 +23,8 @@ int main(int argc, char **argv)
 	case 0:
 		return service_main(&l, argc, argv, stdout, stderr);
 	case -EPERM:
-		fputs("baton-service: this kernel refuses port I/O (iopl) even to root: lockdown, or a container; run "
-		      "it in "
-		      "the service VM itself\n",
+		fputs("baton-service: this system refuses port I/O even to root (lockdown, a container, or another "
+		      "hypervisor's defect); run it in the service VM itself\n",
 		      stderr);
 		return 1;
 	case -EPROTO:
