@@ -6,35 +6,15 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-static int read_all(int fd, uint8_t *data, size_t size)
-{
-	size_t done = 0;
-
-	while (done < size) {
-		ssize_t n = read(fd, data + done, size - done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -EIO; /* cut while we read it */
-		done += (size_t)n;
-	}
-	return 0;
-}
-
-int image_file_read(struct image_file *f, const char *path, const char *what, struct error *e)
+int image_file_open(struct image_file *f, const char *path, const char *what, struct error *e)
 {
 	_cleanup_close_ int fd = -1;
-	size_t mapped;
 	struct stat st;
-	void *p;
-	int r;
 
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) < 0) {
-		r = -errno;
+		int r = -errno;
+
 		return error_set(e, r, "cannot open the %s '%s': %s; check the path", what, path, strerror(-r));
 	}
 	if (!S_ISREG(st.st_mode) || st.st_size <= 0)
@@ -42,22 +22,74 @@ int image_file_read(struct image_file *f, const char *path, const char *what, st
 	if ((uint64_t)st.st_size > IMAGE_FILE_MAX)
 		return error_set(e, -E2BIG, "the %s '%s' is larger than %llu MiB; is it the right file?", what, path,
 				 (unsigned long long)(IMAGE_FILE_MAX / MIB));
-	mapped = ((size_t)st.st_size + 4095) & ~(size_t)4095;
-	p = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p == MAP_FAILED)
-		return error_set(e, -ENOMEM, "no memory for the %s '%s'", what, path);
-	r = read_all(fd, p, (size_t)st.st_size);
-	if (r < 0) {
-		munmap(p, mapped);
-		return error_set(e, r, "cannot read the %s '%s': %s", what, path, strerror(-r));
-	}
-	*f = (struct image_file){.data = p, .size = (size_t)st.st_size, .mapped = mapped};
+	*f = (struct image_file){.size = (size_t)st.st_size, .what = what, .fd = take_fd(&fd), .modified = st.st_mtim};
 	return 0;
+}
+
+static int read_all(int fd, uint8_t *data, size_t size)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		ssize_t n = pread(fd, data + done, size - done, (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -ESTALE; /* cut while we read it */
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+static int check_unchanged(const struct image_file *f)
+{
+	struct stat st;
+
+	if (fstat(f->fd, &st) < 0)
+		return -errno;
+	if ((size_t)st.st_size != f->size || st.st_mtim.tv_sec != f->modified.tv_sec ||
+	    st.st_mtim.tv_nsec != f->modified.tv_nsec)
+		return -ESTALE;
+	return 0;
+}
+
+int image_file_load(struct image_file *f, struct error *e)
+{
+	void *p;
+	int r;
+
+	if (f->size == 0 || f->data)
+		return 0;
+	p = mmap(NULL, f->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return error_set(e, -ENOMEM, "no memory to read the %s (%zu KiB)", f->what, f->size / KIB);
+	r = read_all(f->fd, p, f->size);
+	if (r == 0)
+		r = check_unchanged(f);
+	if (r < 0) {
+		munmap(p, f->size);
+		return error_set(e, r, "the %s %s: %s", f->what,
+				 r == -ESTALE ? "was changed in place since the VM was made" : "cannot be read",
+				 r == -ESTALE ? "stop the VM and start it anew" : strerror(-r));
+	}
+	f->data = p;
+	return 0;
+}
+
+void image_file_unload(struct image_file *f)
+{
+	if (f->data)
+		munmap(f->data, f->size);
+	f->data = NULL;
 }
 
 void image_file_done(struct image_file *f)
 {
-	if (f->data)
-		munmap(f->data, f->mapped);
+	image_file_unload(f);
+	if (f->size > 0)
+		close_fd(f->fd);
 	*f = (struct image_file){0};
 }

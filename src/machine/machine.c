@@ -53,12 +53,15 @@ static int check_config(const struct machine_config *c, struct error *e)
 	return 0;
 }
 
-static int read_files(struct machine *m, const struct machine_config *c, struct error *e)
+static int open_files(struct machine *m, const struct machine_config *c, struct error *e)
 {
 	enum machine_boot kind = c->boot;
 	int r;
 
-	r = image_file_read(&m->kernel, c->kernel, "kernel", e);
+	r = image_file_open(&m->kernel, c->kernel, "kernel", e);
+	if (r < 0)
+		return r;
+	r = image_file_load(&m->kernel, e);
 	if (r < 0)
 		return r;
 	if (kind == MACHINE_BOOT_AUTO) {
@@ -72,14 +75,23 @@ static int read_files(struct machine *m, const struct machine_config *c, struct 
 	if (kind == MACHINE_BOOT_NANO && c->initrd)
 		return error_set(e, -EINVAL, "a nano guest takes no initrd: leave it out");
 	m->boot = kind;
-	return c->initrd ? image_file_read(&m->initrd, c->initrd, "initrd", e) : 0;
+	return c->initrd ? image_file_open(&m->initrd, c->initrd, "initrd", e) : 0;
 }
 
 static int load(struct machine *m, struct error *e)
 {
 	struct boot_source s = {.kernel = &m->kernel, .initrd = &m->initrd, .cmdline = m->cmdline, .vcpus = m->vcpus};
 
-	return boot_load(&m->mem, m->boot, &s, &m->entry, e);
+	int r;
+
+	r = image_file_load(&m->kernel, e);
+	if (r >= 0)
+		r = image_file_load(&m->initrd, e);
+	if (r >= 0)
+		r = boot_load(&m->mem, m->boot, &s, &m->entry, e);
+	image_file_unload(&m->kernel);
+	image_file_unload(&m->initrd);
+	return r;
 }
 
 static int failed(struct error *e, const char *call)
@@ -206,7 +218,7 @@ static int build(struct machine *m, const struct machine_config *c, struct error
 	r = kvm_caps_check(m->kvm_fd, &m->caps, e);
 	if (r < 0)
 		return r;
-	r = read_files(m, c, e);
+	r = open_files(m, c, e);
 	if (r < 0)
 		return r;
 	r = gmem_init(&m->mem, c->mem_bytes, e);

@@ -92,7 +92,9 @@ int machine_new(int kvm_fd, const struct machine_config *config, const struct ma
 		struct machine **ret, struct error *e);
 struct machine *machine_free(struct machine *m);
 
-/* Back to power-on: memory cleared, kernel loaded again, devices and vCPUs as after machine_new. All vCPUs at rest. */
+/* Back to power-on: memory cleared, kernel loaded again, devices and vCPUs as after machine_new. All vCPUs at rest.
+ * -ESTALE when the kernel or initrd was changed in place meanwhile (replaced or deleted files do not matter). On failure
+ * only machine_free is left. */
 int machine_reset(struct machine *m, struct error *e);
 
 struct vcpu *machine_vcpu(struct machine *m, unsigned index);
@@ -102,12 +104,16 @@ int machine_exit_status(const struct machine *m);	    /* argument of BATON_CALL_
 void machine_set_exit_status(struct machine *m, int status);
 const char *machine_crash_text(const struct machine *m);    /* "" or one line for people */
 
-/* [any] Console input for the UART. Returns the bytes taken (the rest: offer again later). */
+/* [any] Console input for the UART. Returns the bytes taken (the rest: offer again later; 4096 fit). Calls notify: not with
+ * a lock held that notify takes. */
 size_t machine_console_in(struct machine *m, const void *data, size_t size);
 
-/* [carrier] The VM's mailbox for bulk data of hypercalls: `*ret_size` bytes hold the request; after the call the reply. */
+/* [carrier, only inside of ops->hypercall for a call that uses the mailbox: CONSOLE_WRITE, CONSOLE_READ, MAILBOX, and
+ * BATON_CALL_SERVICE upwards] The VM's mailbox: `*ret_size` bytes hold the request; after the call the reply. Its content
+ * stands still meanwhile: the mailbox lock is held around the upcall (so it must not block). */
 uint8_t *machine_mailbox(struct machine *m, size_t *ret_size);
-/* [carrier] Sets how many bytes of the mailbox the guest reads back (at most BATON_MAILBOX_MAX), from its beginning. */
+/* [the same] Sets how many bytes the guest reads back (at most BATON_MAILBOX_MAX), from the beginning, and begins a new
+ * request: BATON_CALL_MAILBOX is machine_mailbox_reply(m, 0). */
 void machine_mailbox_reply(struct machine *m, size_t size);
 
 /* ---- a vCPU, as its carrier uses it ---- */
@@ -118,7 +124,7 @@ struct kvm_run *vcpu_kvm_run(const struct vcpu *v);
 uint32_t vcpu_tsc_khz(const struct vcpu *v);
 
 /* [carrier] See above. VCPU_RESUME: enter; VCPU_HALT: nothing to run for (waits for SIPI, or sleeps without anything
- * pending). steal_ns: total time it was runnable without running; shown to the guest when it asked for steal time. */
+ * pending); VCPU_RESET (INIT reached vCPU 0) and VCPU_CRASHED (this or another vCPU lost the VM) as after an exit. steal_ns: total time it was runnable without running; shown to the guest when it asked for steal time. */
 enum vcpu_next vcpu_prepare(struct vcpu *v, uint64_t steal_ns);
 /* [carrier] 0 after an exit, -EINTR when interrupted before or in the guest; another negative errno: VM is lost. */
 int vcpu_run(struct vcpu *v);
@@ -137,7 +143,7 @@ uint64_t vcpu_deadline(const struct vcpu *v);
 /* [any] Fires what is due at now (each timer at most once). The caller then looks at vcpu_pending. Does not call notify. */
 void vcpu_fire_timers(struct vcpu *v, uint64_t now);
 
-/* [carrier] From a hypercall: wake it at `until` (TIME_NEVER: only by an event). The hypercall then returns VCPU_HALT;
+/* [carrier] From a hypercall (an interrupt of a Linux guest wakes it, too: result 1): wake it at `until` (TIME_NEVER: only by an event). The hypercall then returns VCPU_HALT;
  * its result is 0 when the time came, 1 when an event woke it. */
 void vcpu_sleep(struct vcpu *v, uint64_t until);
 /* [any] An event for a vCPU that sleeps in BLOCK (console input, ...). Calls notify. */

@@ -168,11 +168,11 @@ static enum vcpu_next port_exit(struct vcpu *v)
 
 	if (run->io.port == BATON_PORT_DOORBELL && out && size == 4 && run->io.count == 1)
 		return hypercall_exit(v);
-	if (run->io.port == BATON_PORT_MAILBOX && size == 1) {
+	if (run->io.port == BATON_PORT_MAILBOX) { /* bytes, or as many at once as the guest likes */
 		if (out)
-			mailbox_port_write(m, data, run->io.count);
+			mailbox_port_write(m, data, (size_t)size * run->io.count);
 		else
-			mailbox_port_read(m, data, run->io.count);
+			mailbox_port_read(m, data, (size_t)size * run->io.count);
 		return VCPU_RESUME;
 	}
 	for (uint32_t i = 0; i < run->io.count && next == VCPU_RESUME; i++, data += size) {

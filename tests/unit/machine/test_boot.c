@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Guest memory, ACPI tables, and the loaders with good, truncated and hostile files. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -478,11 +480,47 @@ static void an_unreadable_file_is_an_error_with_its_name(void **state)
 	struct error e = {0};
 
 	(void)state;
-	assert_int_equal(image_file_read(&f, "/nowhere/vmlinuz", "kernel", &e), -ENOENT);
+	assert_int_equal(image_file_open(&f, "/nowhere/vmlinuz", "kernel", &e), -ENOENT);
 	assert_non_null(strstr(e.text, "/nowhere/vmlinuz"));
-	assert_int_equal(image_file_read(&f, "/", "kernel", &e), -ENOEXEC);
-	assert_int_equal(image_file_read(&f, "/dev/null", "initrd", &e), -ENOEXEC);
+	assert_int_equal(image_file_open(&f, "/", "kernel", &e), -ENOEXEC);
+	assert_int_equal(image_file_open(&f, "/dev/null", "initrd", &e), -ENOEXEC);
 	image_file_done(&f);
+}
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close_fd(fd);
+}
+
+static void a_replaced_file_stays_the_old_one_and_a_changed_one_is_refused(void **state)
+{
+	char path[] = "/tmp/baton-test-XXXXXX";
+	struct image_file f = {0};
+	struct error e = {0};
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	close_fd(fd);
+	write_file(path, "first");
+	assert_int_equal(image_file_open(&f, path, "kernel", &e), 0);
+	unlink(path);
+	write_file(path, "second");
+	assert_int_equal(image_file_load(&f, &e), 0);
+	assert_memory_equal(f.data, "first", 5);
+	image_file_unload(&f);
+	image_file_done(&f);
+
+	assert_int_equal(image_file_open(&f, path, "kernel", &e), 0);
+	write_file(path, "cut");
+	assert_int_equal(image_file_load(&f, &e), -ESTALE);
+	assert_non_null(strstr(e.text, "anew"));
+	image_file_done(&f);
+	unlink(path);
 }
 
 int main(void)
