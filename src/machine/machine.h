@@ -124,7 +124,8 @@ struct kvm_run *vcpu_kvm_run(const struct vcpu *v);
 uint32_t vcpu_tsc_khz(const struct vcpu *v);
 
 /* [carrier] See above. VCPU_RESUME: enter; VCPU_HALT: nothing to run for (waits for SIPI, or sleeps without anything
- * pending); VCPU_RESET (INIT reached vCPU 0) and VCPU_CRASHED (this or another vCPU lost the VM) as after an exit. steal_ns: total time it was runnable without running; shown to the guest when it asked for steal time. */
+ * pending); VCPU_RESET (INIT reached vCPU 0) and VCPU_CRASHED (this or another vCPU lost the VM) as after an
+ * exit. steal_ns: total time it was runnable without running; shown to the guest when it asked for steal time. */
 enum vcpu_next vcpu_prepare(struct vcpu *v, uint64_t steal_ns);
 /* [carrier] 0 after an exit, -EINTR when interrupted before or in the guest; another negative errno: VM is lost. */
 int vcpu_run(struct vcpu *v);
@@ -143,8 +144,8 @@ uint64_t vcpu_deadline(const struct vcpu *v);
 /* [any] Fires what is due at now (each timer at most once). The caller then looks at vcpu_pending. Does not call notify. */
 void vcpu_fire_timers(struct vcpu *v, uint64_t now);
 
-/* [carrier] From a hypercall (an interrupt of a Linux guest wakes it, too: result 1): wake it at `until` (TIME_NEVER: only by an event). The hypercall then returns VCPU_HALT;
- * its result is 0 when the time came, 1 when an event woke it. */
+/* [carrier] From a hypercall: wake it at `until` (TIME_NEVER: only by an event). The hypercall then returns VCPU_HALT;
+ * its result is 0 when the time came, 1 when an event woke it (or an interrupt, in a Linux guest). */
 void vcpu_sleep(struct vcpu *v, uint64_t until);
 /* [any] An event for a vCPU that sleeps in BLOCK (console input, ...). Calls notify. */
 void vcpu_event(struct vcpu *v);
