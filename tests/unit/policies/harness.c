@@ -269,12 +269,21 @@ struct baton_choice world_choose(struct world *w, uint32_t n, uint32_t pcpu)
 	return first;
 }
 
+/* An idle pCPU that is not asked yet. */
+static uint32_t idle_for(struct world *w, uint32_t v)
+{
+	for (uint32_t p = 0; p < w->pcpu_count; p++)
+		if (may_run(w, v, p) && w->pcpus[p].running == BATON_NONE && w->pcpus[p].ask_ns == NONE)
+			return p;
+	return BATON_NONE;
+}
+
 static uint32_t preempts(struct world *w, struct instance *i, uint32_t v)
 {
 	uint32_t p;
 
 	if (!i->ops->preempts)
-		return BATON_NONE;
+		return idle_for(w, v);
 	memcpy(i->before, i->region, i->region->size);
 	p = i->ops->preempts(i->region, v, w->now);
 	require(w, memcmp(i->before, i->region, i->region->size) == 0, "preempts of %s has side effects", i->ops->name);
@@ -289,7 +298,8 @@ int64_t world_dumped(struct world *w, uint32_t n, uint32_t v, const char *field)
 	char text[4096], key[32];
 	const char *at = text;
 
-	text[i->ops->dump(i->region, text, sizeof text - 1, w->now)] = '\0';
+	/* What concerns the pool stands in the first line. */
+	text[i->ops->dump(i->region, text, v == BATON_NONE ? 120 : sizeof text - 1, w->now)] = '\0';
 	if (v != BATON_NONE) {
 		snprintf(key, sizeof key, " vcpu=%u ", v);
 		at = strstr(text, key);
@@ -333,6 +343,8 @@ static void seek(struct world *w, uint32_t v)
 		if (i == w->instances[w->decider])
 			p = answer;
 	}
+	if (w->offers_idle && (p == BATON_NONE || w->pcpus[p].ask_ns != NONE) && idle_for(w, v) != BATON_NONE)
+		p = idle_for(w, v);
 	if (p != BATON_NONE)
 		world_kick(w, p);
 }

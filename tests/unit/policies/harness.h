@@ -84,6 +84,7 @@ struct world {
 	struct vcpu vcpus[WORLD_VCPUS];
 	struct instance *instances[WORLD_INSTANCES];
 	uint32_t decider;
+	bool offers_idle; /* a woken vCPU is offered to an idle pCPU whatever the policy says */
 	uint64_t steps, decisions, migrations;
 	void (*each_step)(struct world *w);
 };

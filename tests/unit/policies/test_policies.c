@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#define SEEDS 300
+#define SEEDS 200
 
 static uint64_t only_seed;
 
@@ -385,6 +385,6 @@ int main(int argc, char **argv)
 	};
 
 	only_seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
-	printf("seeds: %s\n", only_seed ? argv[1] : "1 to 300");
+	printf("seeds: %s\n", only_seed ? argv[1] : "1 to 200");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
