@@ -186,12 +186,13 @@ int attached_attach(struct attached *a, uint64_t now)
 		r = a->ops->attach(a->region, now);
 		call_end();
 	}
+	a->joined = r >= 0;
 	return r;
 }
 
 void attached_detach(struct attached *a, uint64_t now)
 {
-	if (!a->ops->detach)
+	if (!a->ops->detach || !a->joined)
 		return;
 	call_begin(a, "detach");
 	a->ops->detach(a->region, now);
@@ -425,33 +426,55 @@ size_t attached_dump(struct attached *a, char *buf, size_t size, uint64_t now)
 
 /* ---- parameters ---- */
 
-const struct baton_parameter *attached_parameter(const struct attached *a, const char *name, uint32_t *ret_index)
+static const struct baton_parameter *find_parameter(const struct baton_scheduler *ops, const char *name, uint32_t *ret_index)
 {
-	for (uint32_t i = 0; i < a->ops->parameter_count; i++) {
-		if (strcmp(a->ops->parameters[i].name, name) != 0)
+	for (uint32_t i = 0; i < ops->parameter_count; i++) {
+		if (strcmp(ops->parameters[i].name, name) != 0)
 			continue;
 		*ret_index = i;
-		return &a->ops->parameters[i];
+		return &ops->parameters[i];
 	}
 	return NULL;
 }
 
-static const struct baton_parameter *parameter_for(const struct attached *a, const char *name, int64_t value,
+const struct baton_parameter *attached_parameter(const struct attached *a, const char *name, uint32_t *ret_index)
+{
+	return find_parameter(a->ops, name, ret_index);
+}
+
+static const struct baton_parameter *parameter_for(const struct baton_scheduler *ops, const char *name, int64_t value,
 						   uint32_t *ret_index, int *ret_code, struct error *e)
 {
-	const struct baton_parameter *parameter = attached_parameter(a, name, ret_index);
+	const struct baton_parameter *parameter = find_parameter(ops, name, ret_index);
 
 	if (!parameter) {
 		*ret_code = error_set(e, -ENOENT, "scheduler %s has no parameter %s; `baton sched info IMAGE` lists those it has",
-				      a->ops->name, name);
+				      ops->name, name);
 		return NULL;
 	}
 	if (value < parameter->min || value > parameter->max) {
 		*ret_code = error_set(e, -ERANGE, "%s = %" PRId64 " is out of range: %s takes %" PRId64 " to %" PRId64 " %s",
-				      name, value, a->ops->name, parameter->min, parameter->max, parameter->unit);
+				      name, value, ops->name, parameter->min, parameter->max, parameter->unit);
 		return NULL;
 	}
 	return parameter;
+}
+
+static int needs_vm(const struct baton_scheduler *ops, const char *name, struct error *e)
+{
+	return error_set(e, -EINVAL, "%s is a parameter of a VM, not of scheduler %s: set it with `baton sched set --vm`", name,
+			 ops->name);
+}
+
+int scheduler_check_param(const struct baton_scheduler *ops, const char *name, int64_t value, uint32_t *ret_index,
+			  struct error *e)
+{
+	int r = 0;
+	const struct baton_parameter *parameter = parameter_for(ops, name, value, ret_index, &r, e);
+
+	if (!parameter)
+		return r;
+	return parameter->scope == BATON_SCOPE_POOL ? 0 : needs_vm(ops, name, e);
 }
 
 static int64_t *pool_value(struct attached *a, uint32_t i)
@@ -462,27 +485,24 @@ static int64_t *pool_value(struct attached *a, uint32_t i)
 int attached_preset(struct attached *a, const char *name, int64_t value, struct error *e)
 {
 	uint32_t i;
-	int r = 0;
-	const struct baton_parameter *parameter = parameter_for(a, name, value, &i, &r, e);
+	int r = scheduler_check_param(a->ops, name, value, &i, e);
 
-	if (!parameter)
-		return r;
-	if (parameter->scope != BATON_SCOPE_POOL)
-		return error_set(e, -EINVAL, "%s is a parameter of a VM, not of scheduler %s: set it with `baton sched set --vm`",
-				 name, a->ops->name);
-	*pool_value(a, i) = value;
-	return 0;
+	if (r >= 0)
+		*pool_value(a, i) = value;
+	return r;
 }
 
 int attached_set(struct attached *a, uint32_t vm, const char *name, int64_t value, uint64_t now, struct error *e)
 {
 	uint32_t i;
 	int r = 0;
-	const struct baton_parameter *parameter = parameter_for(a, name, value, &i, &r, e);
+	const struct baton_parameter *parameter = parameter_for(a->ops, name, value, &i, &r, e);
 	int64_t old = 0;
 
 	if (!parameter)
 		return r;
+	if (parameter->scope == BATON_SCOPE_VM && vm >= a->pool->vm_slots)
+		return needs_vm(a->ops, name, e);
 	if (parameter->scope == BATON_SCOPE_VM) {
 		attached_refresh_vm(a, vm);
 	} else {

@@ -27,6 +27,8 @@ struct work {
 	struct image *image;
 	struct attached *from, *to;
 	bool fresh; /* `to` was attached by this change */
+	int64_t before[BATON_PARAMS_MAX]; /* of the first told_count parameters: what they were before they were told */
+	uint32_t told_count;
 };
 
 static const char *const kind_names[] = {"load", "default", "unload"};
@@ -91,6 +93,21 @@ static int fetch(struct work *w)
 	return source_fetch(w->spec->image, w->changer->image_dir, w->spec->trusted, &w->bytes, &w->size, &w->e);
 }
 
+/* Is this the scheduler that was asked for, and will it take the parameters? For image_inspect, too. */
+static int fits_request(void *ctx, const struct baton_scheduler *ops, struct error *e)
+{
+	const struct change_spec *spec = ((struct work *)ctx)->spec;
+	uint32_t index;
+	int r = 0;
+
+	if (spec->name[0] != '\0' && strcmp(spec->name, ops->name) != 0)
+		return error_set(e, -EINVAL, "the image %s holds scheduler %s, not %s; ask for that name or another image",
+				 spec->image, ops->name, spec->name);
+	for (uint32_t i = 0; i < spec->param_count && r >= 0; i++)
+		r = scheduler_check_param(ops, spec->params[i].name, spec->params[i].value, &index, e);
+	return r;
+}
+
 static int verify(struct work *w)
 {
 	const struct baton_scheduler *ops;
@@ -103,10 +120,7 @@ static int verify(struct work *w)
 		return r;
 	ops = image_scheduler(w->image);
 	snprintf(w->report->to, sizeof w->report->to, "%s", ops->name);
-	if (w->spec->name[0] != '\0' && strcmp(w->spec->name, ops->name) != 0)
-		return error_set(&w->e, -EINVAL, "the image %s holds scheduler %s, not %s; ask for that name or another image",
-				 w->spec->image, ops->name, w->spec->name);
-	return 0;
+	return fits_request(w, ops, &w->e);
 }
 
 static void unload(struct work *w, struct attached *a)
@@ -177,6 +191,8 @@ static int attach(struct work *w)
 	r = attached_attach(w->to, now);
 	if (r < 0)
 		error_set(&w->e, r, "scheduler %s refuses this pool (%s); nothing was changed", w->to->ops->name, strerror(-r));
+	else if (p->console_owner != BATON_NONE)
+		attached_boost(w->to, p->console_owner, now);
 	for (uint32_t v = 0; r >= 0 && v < p->vcpu_slots; v += ATTACH_BATCH) {
 		r = admit_batch(w, p, v, MIN(v + ATTACH_BATCH, p->vcpu_slots), now);
 		locked = p->host->ops->now(p->host) - now;
@@ -271,15 +287,38 @@ static int commit(struct work *w)
 
 /* ---- the kinds of change ---- */
 
+/* To one that is attached already. All, or none: see untell_params. */
 static int tell_params(struct work *w)
 {
-	uint64_t now = pool_enter(w->pool);
-	int r = 0;
+	int r = fits_request(w, w->to->ops, &w->e);
+	uint64_t now;
 
-	for (uint32_t i = 0; i < w->spec->param_count && r >= 0; i++)
-		r = attached_set(w->to, BATON_NONE, w->spec->params[i].name, w->spec->params[i].value, now, &w->e);
+	if (r < 0)
+		return r;
+	now = pool_enter(w->pool);
+	for (uint32_t i = 0; i < w->spec->param_count && r >= 0; i++) {
+		const struct change_param *param = &w->spec->params[i];
+		uint32_t index = 0;
+
+		(void)attached_parameter(w->to, param->name, &index);
+		w->before[i] = baton_param(w->to->region, index);
+		r = attached_set(w->to, BATON_NONE, param->name, param->value, now, &w->e);
+		w->told_count += r >= 0;
+	}
 	pool_leave(w->pool);
 	return r;
+}
+
+/* The change is refused: the values of before, the last one first. */
+static void untell_params(struct work *w)
+{
+	uint64_t now = pool_enter(w->pool);
+
+	while (w->told_count > 0) {
+		w->told_count--;
+		(void)attached_set(w->to, BATON_NONE, w->spec->params[w->told_count].name, w->before[w->told_count], now, NULL);
+	}
+	pool_leave(w->pool);
 }
 
 /* Gives the default the word, so that the active image can go before the new one comes. */
@@ -306,7 +345,7 @@ static int load_image(struct work *w)
 
 	if (w->spec->old == OLD_UNLOAD_BEFORE) {
 		/* Only an image that would be accepted may cost the old one its place: look before. */
-		r = image_check(w->bytes, w->size, sched_imports, sched_import_count, &w->e);
+		r = image_inspect(w->bytes, w->size, sched_imports, sched_import_count, fits_request, w, &w->e);
 		if (r >= 0)
 			r = unload_active_before(w);
 	}
@@ -359,7 +398,8 @@ static int change_load(struct work *w)
 	if (r < 0)
 		return r;
 	enter_phase(w, PHASE_SETTLE);
-	if (w->spec->old == OLD_UNLOAD_AFTER && w->from->id != 0 && w->from != w->to)
+	/* To be unloaded before, and still there: nothing had to make room, since the new one was loaded already. */
+	if (w->spec->old != OLD_KEEP && w->from->id != 0 && w->from != w->to)
 		unload(w, w->from);
 	return 0;
 }
@@ -424,6 +464,8 @@ int change_run(struct changer *changer, const struct change_spec *spec, struct c
 
 	if (r < 0 && w.fresh)
 		unload(&w, w.to);
+	else if (r < 0)
+		untell_params(&w);
 	if (w.image)
 		image_unref(w.image); /* the attached scheduler holds its own reference */
 	free(w.bytes);

@@ -147,8 +147,16 @@ static void ranges_of(const struct elf *f, const uint8_t *base, struct table_ran
 	}
 }
 
-static int try_table(const struct elf *f, const struct image_imports *imports, uint32_t table, struct error *e)
+/* Somebody who wants to see the table before the image is loaded; may be NULL. */
+struct looker {
+	int (*look)(void *ctx, const struct baton_scheduler *s, struct error *e);
+	void *ctx;
+};
+
+static int try_table(const struct elf *f, const struct image_imports *imports, uint32_t table,
+		     const struct looker *looker, struct error *e)
 {
+	const struct baton_scheduler *s;
 	struct table_range range[ELF_SEGMENTS_MAX];
 	struct table_bounds bounds = {.range = range, .count = f->segment_count};
 
@@ -157,12 +165,14 @@ static int try_table(const struct elf *f, const struct image_imports *imports, u
 		return error_set(e, -ENOMEM, "no memory to load %.80s: free some memory on this host", f->source);
 	lay_out(f, imports, trial);
 	ranges_of(f, trial, range);
-	return table_check((const struct baton_scheduler *)(const void *)(trial + table), &bounds, f->source, e);
+	s = (const struct baton_scheduler *)(const void *)(trial + table);
+	int r = table_check(s, &bounds, f->source, e);
+	return r >= 0 && looker ? looker->look(looker->ctx, s, e) : r;
 }
 
 /* Everything that can be wrong with an image. ret->source is the caller's. */
 static int examine(const void *bytes, size_t size, const char *source, const struct image_imports *imports,
-		   struct elf *ret, uint32_t *ret_table, struct error *e)
+		   const struct looker *looker, struct elf *ret, uint32_t *ret_table, struct error *e)
 {
 	int r = elf_check(bytes, size, ARENA_SLOT_SIZE, source, ret, e);
 	if (r < 0)
@@ -173,7 +183,7 @@ static int examine(const void *bytes, size_t size, const char *source, const str
 	r = find_table(ret, ret_table, e);
 	if (r < 0)
 		return r;
-	return try_table(ret, imports, *ret_table, e);
+	return try_table(ret, imports, *ret_table, looker, e);
 }
 
 int image_check(const void *bytes, size_t size, const struct image_import *imports, size_t import_count,
@@ -183,7 +193,18 @@ int image_check(const void *bytes, size_t size, const struct image_import *impor
 	uint32_t table = 0;
 	struct elf f;
 
-	return examine(bytes, size, "the image", &list, &f, &table, e);
+	return examine(bytes, size, "the image", &list, NULL, &f, &table, e);
+}
+
+int image_inspect(const void *bytes, size_t size, const struct image_import *imports, size_t import_count,
+		  int (*look)(void *ctx, const struct baton_scheduler *s, struct error *e), void *ctx, struct error *e)
+{
+	const struct image_imports list = {.list = imports, .count = import_count};
+	const struct looker looker = {.look = look, .ctx = ctx};
+	uint32_t table = 0;
+	struct elf f;
+
+	return examine(bytes, size, "the image", &list, &looker, &f, &table, e);
 }
 
 /* ---- mapping --------------------------------------------------------------------------------------------------- */
@@ -234,7 +255,7 @@ int image_load(struct arena *arena, const void *bytes, size_t size, const char *
 	struct elf f;
 	int r;
 
-	r = examine(bytes, size, source.text, &list, &f, &table, e);
+	r = examine(bytes, size, source.text, &list, NULL, &f, &table, e);
 	if (r < 0)
 		return r;
 	r = image_alloc(arena, bytes, size, source_name, &image);

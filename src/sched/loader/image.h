@@ -42,6 +42,11 @@ int image_load(struct arena *arena, const void *bytes, size_t size, const char *
 int image_check(const void *bytes, size_t size, const struct image_import *imports, size_t import_count,
 		struct error *e);
 
+/* The same, and when all is well the answer of `look` about the table. What the table points to is readable during that
+ * call, but nothing of the image may be called. */
+int image_inspect(const void *bytes, size_t size, const struct image_import *imports, size_t import_count,
+		  int (*look)(void *ctx, const struct baton_scheduler *s, struct error *e), void *ctx, struct error *e);
+
 /* As image_load, from a regular file, read once. Also -ENOENT, -EACCES, -EISDIR and other errors of open and read. */
 int image_load_file(struct arena *arena, const char *path, const struct image_import *imports, size_t import_count,
 		    struct image **ret, struct error *e);
