@@ -542,6 +542,7 @@ int main(void)
 	    T(random_damage_never_harms_the_loader),
 	    T(a_file_of_another_kind_says_what_is_expected),
 	    cmocka_unit_test(an_unreadable_file_is_an_error_with_its_name),
+	    cmocka_unit_test(a_replaced_file_stays_the_old_one_and_a_changed_one_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
