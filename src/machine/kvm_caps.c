@@ -47,7 +47,6 @@ int kvm_caps_check(int kvm_fd, struct kvm_caps *ret, struct error *e)
 	    .xsave2 = xsave2 > 0,
 	    .sync_regs =
 		check(kvm_fd, KVM_CAP_SYNC_REGS) > 0 && (check(kvm_fd, KVM_CAP_SYNC_REGS) & KVM_SYNC_X86_REGS) != 0,
-	    .tsc_control = check(kvm_fd, KVM_CAP_TSC_CONTROL) > 0,
 	};
 	return 0;
 }

@@ -10,7 +10,6 @@ struct kvm_caps {
 	size_t xsave_size; /* bytes of KVM_GET_XSAVE(2) */
 	bool xsave2;
 	bool sync_regs; /* registers travel in struct kvm_run */
-	bool tsc_control;
 };
 
 /* -ENODEV with the missing capability's name when something necessary is not there. */
