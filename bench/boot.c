@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * boot.c - from the request for a VM to its first sign of life, and what a VM costs in memory.
+ *
+ * boot.to_init: from vm.create to the line that the guest's init prints first (a Linux guest), or to the first
+ * heartbeat (a nano guest, which has no console line). The baseline is QEMU's microvm with KVM (qemu.h) on the same
+ * machine, taken in turn with ours: same kernel file, initramfs, command line and memory, from fork to the same line.
+ * The monitor runs already, as it does where VMs come and go; boot.monitor_start says what its own start costs once.
+ *
+ * memory.per_vm: how much the monitor grows by the n-th VM, guest RAM left out; for QEMU by the n-th process
+ * (memory.h).
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "host/probe.h"
+#include "machine/private.h"
+#include "memory.h"
+#include "place.h"
+#include "qemu.h"
+
+#define MARK	   "baton-guest: init reached"
+#define CMDLINE	   "console=ttyS0 quiet panic=-1 reboot=t"
+#define QUIET	   " baton.role=sleeper" /* for VMs that stay while others are looked at */
+#define LIMIT_S	   120
+#define MEMORY_MIB 128
+#define VMS_MAX	   8
+
+struct bench {
+	struct report r;
+	struct monitor *m;
+	char initrd[PLACE_PATH_MAX];
+	long runs;
+};
+
+/* ---- our VMs ---- */
+
+static bool wait_for_line(struct monitor *m, const char *name, uint64_t deadline_ns)
+{
+	char seen[8192];
+	size_t length = 0;
+	uint64_t pos = 0;
+
+	seen[0] = '\0';
+	while (!strstr(seen, MARK)) {
+		ssize_t n;
+
+		if (clock_now_ns() > deadline_ns || length == sizeof seen - 1)
+			return false;
+		(void)monitor_console_wait(m, name, pos, 1000);
+		n = monitor_console_read(m, name, &pos, seen + length, sizeof seen - 1 - length);
+		if (n < 0)
+			return false;
+		for (ssize_t i = 0; i < n; i++)
+			if (seen[length + (size_t)i] == '\0')
+				seen[length + (size_t)i] = ' ';
+		length += (size_t)n;
+		seen[length] = '\0';
+	}
+	return true;
+}
+
+static bool start_linux(struct bench *b, const char *name, const char *kernel, const char *cmdline)
+{
+	return place_vm_start(&b->r, b->m,
+			      &(struct place_vm){.name = name,
+						 .kernel = kernel,
+						 .initrd = b->initrd,
+						 .cmdline = cmdline,
+						 .vcpus = 1,
+						 .memory_mib = MEMORY_MIB}) &&
+	       wait_for_line(b->m, name, clock_now_ns() + LIMIT_S * NSEC_PER_SEC);
+}
+
+/* ms, or negative. */
+static double boot_linux(struct bench *b, const char *kernel)
+{
+	uint64_t began = clock_now_ns();
+	double ms = -1;
+
+	if (start_linux(b, "boot", kernel, CMDLINE))
+		ms = (double)(clock_now_ns() - began) / 1e6;
+	else
+		report_fail(&b->r, "a guest did not come to its init in %d s", LIMIT_S);
+	place_vm_end(b->m, "boot");
+	return ms;
+}
+
+static double boot_nano(struct bench *b, const char *kernel)
+{
+	uint64_t began = clock_now_ns(), beat = 0, limit = began + 10 * NSEC_PER_SEC;
+	struct vm *vm;
+
+	/* One heartbeat, at once; the next one would be due in an hour. */
+	if (!place_vm_start(
+		&b->r, b->m,
+		&(struct place_vm){
+		    .name = "boot", .kernel = kernel, .cmdline = "beat_ms=3600000", .vcpus = 1, .memory_mib = 4}))
+		return -1;
+	vm = place_vm_find(b->m, "boot");
+	while (beat == 0 && clock_now_ns() < limit) {
+		lock_take(&vm->lock);
+		beat = vm->pulse.host_ns;
+		lock_drop(&vm->lock);
+		if (beat == 0)
+			usleep(200);
+	}
+	vm_unref(vm);
+	place_vm_end(b->m, "boot");
+	if (beat == 0) {
+		report_fail(&b->r, "a nano guest did not send a heartbeat in 10 s");
+		return -1;
+	}
+	return (double)(beat - began) / 1e6;
+}
+
+/* ---- boot ---- */
+
+static double boot_qemu(struct bench *b, const char *kernel)
+{
+	uint64_t began = clock_now_ns();
+	struct qemu q;
+	double ms = -1;
+	int r = qemu_start(
+	    &(struct qemu_config){
+		.kernel = kernel, .initrd = b->initrd, .cmdline = CMDLINE, .vcpus = 1, .memory_mib = MEMORY_MIB},
+	    &q);
+
+	if (r >= 0) {
+		r = qemu_wait_for(&q, MARK, began + LIMIT_S * NSEC_PER_SEC);
+		ms = (double)(clock_now_ns() - began) / 1e6;
+		qemu_end(&q);
+	}
+	if (r < 0) {
+		report_fail(&b->r, "QEMU microvm did not come to the guest's init: %s", strerror(-r));
+		return -1;
+	}
+	return ms;
+}
+
+static void report_boots(struct bench *b, const char *guest, const char *kernel, struct samples *ours,
+			 struct samples *theirs)
+{
+	static const struct bench_stat stats[] = {{"p50", 0.5}, {"max", 1.0}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(stats); i++)
+		report_row(&b->r, "boot.to_init", samples_at(ours, stats[i].share), "ms",
+			   samples_at(theirs, stats[i].share), theirs->count ? "QEMU microvm with KVM" : NULL,
+			   json_pack("{s:s, s:s*, s:s, s:s, s:I}", "guest", guest, "kernel", kernel, "stat",
+				     stats[i].name, "carrier", host_carrier_name(b->m->host), "runs",
+				     (json_int_t)ours->count));
+}
+
+static void linux_boots(struct bench *b, const char *name)
+{
+	struct samples ours = {0}, theirs = {0};
+	char kernel[PLACE_PATH_MAX], file[64];
+
+	(void)snprintf(file, sizeof file, "guests/%s", name);
+	place_path(&b->r, kernel, file, "make the guests first (./dev guests)");
+	for (long i = -1; i < b->runs && !b->r.failed;
+	     i++) { /* the first one of each warms caches and is not counted */
+		double mine = boot_linux(b, kernel), other = boot_qemu(b, kernel);
+
+		report_say(&b->r, "%s, boot %ld of %ld: %.0f ms, QEMU microvm %.0f ms%s", name, i + 1, b->runs, mine,
+			   other, i < 0 ? " (not counted)" : "");
+		if (i < 0)
+			continue;
+		samples_add(&ours, mine);
+		samples_add(&theirs, other);
+	}
+	if (!b->r.failed)
+		report_boots(b, "linux", name, &ours, &theirs);
+	samples_free(&ours);
+	samples_free(&theirs);
+}
+
+static void nano_boots(struct bench *b, const char *kernel)
+{
+	struct samples ours = {0}, none = {0};
+
+	for (int i = -1; i < (b->r.quick ? 20 : 200) && !b->r.failed; i++) {
+		double ms = boot_nano(b, kernel);
+
+		if (i >= 0)
+			samples_add(&ours, ms);
+	}
+	if (!b->r.failed)
+		report_boots(b, "nano", NULL, &ours, &none);
+	samples_free(&ours);
+}
+
+/* ---- memory ---- */
+
+static double own_memory(struct bench *b)
+{
+	struct memory_range ranges[VMS_MAX];
+	size_t count = 0;
+
+	for (uint32_t i = 0; i < b->m->max_vms && count < VMS_MAX; i++) {
+		struct vm *vm = b->m->vms[i];
+
+		if (!vm || !vm->host)
+			continue;
+		const struct gmem *g = &host_vm_machine(vm->host)->mem;
+
+		ranges[count++] = (struct memory_range){.start = (uint64_t)(uintptr_t)g->host,
+							.end = (uint64_t)(uintptr_t)g->host + g->size};
+	}
+	return memory_of(0, ranges, count, NULL);
+}
+
+static double qemu_memory(const struct qemu *q, unsigned count)
+{
+	double sum = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		sum += memory_of(q[i].pid, NULL, 0, QEMU_GUEST_MEMORY);
+	return sum;
+}
+
+/* By how much count QEMUs grow with each one; false when one does not start. */
+static bool qemu_growth(struct bench *b, const char *kernel, unsigned count, double *ret)
+{
+	struct qemu q[VMS_MAX];
+	unsigned started = 0;
+	double before = 0, now;
+	int r = 0;
+
+	while (started < count && r >= 0) {
+		r = qemu_start(&(struct qemu_config){.kernel = kernel,
+						     .initrd = b->initrd,
+						     .cmdline = CMDLINE QUIET,
+						     .vcpus = 1,
+						     .memory_mib = MEMORY_MIB,
+						     .named_memory = true},
+			       &q[started]);
+		if (r < 0)
+			break;
+		started++;
+		r = qemu_wait_for(&q[started - 1], MARK, clock_now_ns() + LIMIT_S * NSEC_PER_SEC);
+		now = qemu_memory(q, started);
+		ret[started - 1] = now - before;
+		before = now;
+	}
+	while (started > 0)
+		qemu_end(&q[--started]);
+	if (r < 0)
+		report_fail(&b->r, "QEMU microvm did not come to the guest's init: %s", strerror(-r));
+	return r >= 0;
+}
+
+static void memory_per_vm(struct bench *b, const char *guest, const char *kernel, bool nano, unsigned count,
+			  const double *baseline)
+{
+	double before = own_memory(b), now;
+	char name[16];
+
+	for (unsigned i = 0; i < count && !b->r.failed; i++) {
+		(void)snprintf(name, sizeof name, "m%u", i + 1);
+		if (nano)
+			(void)place_vm_start(&b->r, b->m,
+					     &(struct place_vm){.name = name,
+								.kernel = kernel,
+								.cmdline = "period_us=10000",
+								.vcpus = 1,
+								.memory_mib = 4});
+		else if (!start_linux(b, name, kernel, CMDLINE QUIET))
+			report_fail(&b->r, "guest %s did not come to its init", name);
+		usleep(200000);
+		now = own_memory(b);
+		if (!b->r.failed)
+			report_row(&b->r, "memory.per_vm", now - before, "MiB", baseline ? baseline[i] : NO_BASELINE,
+				   baseline ? "QEMU microvm with KVM" : NULL,
+				   json_pack("{s:s, s:i}", "guest", guest, "nth", (int)(i + 1)));
+		before = now;
+	}
+	for (unsigned i = 0; i < count; i++) {
+		(void)snprintf(name, sizeof name, "m%u", i + 1);
+		place_vm_end(b->m, name);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct bench b = {.runs = -1};
+	const char *carrier_name = "auto";
+	const struct bench_option options[] = {
+	    {.name = "runs",
+	     .help = "N  boots of each kernel and monitor (default 10, with --quick 2)",
+	     .number = &b.runs,
+	     .min = 1,
+	     .max = 100000},
+	    {.name = "carrier", .help = "auto (default), worker or thread", .text = &carrier_name},
+	    {.name = NULL},
+	};
+	static const char *const kernels[] = {"vmlinux", "vmlinuz"};
+	char spinner[PLACE_PATH_MAX], waker[PLACE_PATH_MAX], vmlinux[PLACE_PATH_MAX];
+	double qemu[VMS_MAX] = {0};
+	struct probe_result probe;
+	struct error e = {0};
+	enum carrier_kind carrier;
+	uint64_t began;
+	unsigned linux_vms;
+	int status;
+
+	if (!report_begin(&b.r, argc, argv,
+			  "Time from the request for a VM to its init, and the monitor's memory per VM.", options,
+			  &status))
+		return status;
+	if (!place_carrier(&b.r, carrier_name, &carrier))
+		return 2;
+	if (b.runs < 0)
+		b.runs = b.r.quick ? 2 : 10;
+	if (probe_host(&probe, &e) < 0) {
+		report_fail(&b.r, "%s", e.text);
+		return 1;
+	}
+	place_path(&b.r, spinner, "guest/nano/spinner", "build first (./dev build)");
+	place_path(&b.r, waker, "guest/nano/waker", "build first (./dev build)");
+	began = clock_now_ns();
+	b.m = place_monitor(&b.r, NULL, carrier, 16);
+	report_row(&b.r, "boot.monitor_start", (double)(clock_now_ns() - began) / 1e6, "ms", NO_BASELINE, NULL, NULL);
+	memory_per_vm(&b, "nano", waker, true, VMS_MAX, NULL);
+	nano_boots(&b, spinner);
+	if (!probe.runs_linux) {
+		report_say(&b.r,
+			   "Linux guests do not run at speed here; inside the appliance they do (./dev bench boot)");
+	} else {
+		place_path(&b.r, b.initrd, "guests/compute.cpio.gz", "make the guests first (./dev guests)");
+		place_path(&b.r, vmlinux, "guests/vmlinux", "make the guests first (./dev guests)");
+		for (size_t i = 0; i < ARRAY_SIZE(kernels) && !b.r.failed; i++)
+			linux_boots(&b, kernels[i]);
+		linux_vms = b.r.quick ? 2 : 4;
+		if (!b.r.failed && qemu_growth(&b, vmlinux, linux_vms, qemu))
+			memory_per_vm(&b, "linux", vmlinux, false, linux_vms, qemu);
+	}
+	b.m = monitor_free(b.m);
+	return report_end(&b.r);
+}
