@@ -125,7 +125,7 @@ void print_status(const json_t *reply, FILE *out)
 		return;
 	json_array_foreach(schedulers, i, s)
 	{
-		const json_t *version = json_object_get(s, "version");
+		const json_t *version = json_object_get(s, "version"), *loaded = json_object_get(s, "loaded");
 
 		table_cell(&t, "%s", text(s, "name"));
 		if (json_is_integer(version))
@@ -133,7 +133,7 @@ void print_status(const json_t *reply, FILE *out)
 		else
 			table_cell(&t, "%s", text(s, "version"));
 		table_cell(&t, "%s", text(s, "role"));
-		table_cell(&t, "%s", json_is_true(json_object_get(s, "loaded")) ? "yes" : "no");
+		table_cell(&t, "%s", !loaded ? "-" : json_is_true(loaded) ? "yes" : "no");
 		table_cell(&t, "%s", text(s, "image"));
 	}
 	table_print(&t, out);
