@@ -286,22 +286,83 @@ static void test_naps_do_not_refill_the_warp(void **state)
 	world_free(w);
 }
 
-/* ---- yield, SVT ---- */
+/* ---- yield ---- */
 
 static void test_yield_lets_the_next_go_first(void **state)
 {
 	struct world *w = world_new(1, 1);
 	struct behaviour yields = {.run_ns = 100 * US, .then = BATON_STOP_YIELDED};
-	uint32_t vm = world_vm(w, 256, 0, 0, 0), a, b;
+	uint32_t heavy, light;
 
+	/* By weight alone heavy would run ten times before light has its turn. */
 	world_attach(w, &baton_scheduler_bvt, 1000);
-	a = world_vcpu(w, vm, yields, 0);
-	b = world_vcpu(w, vm, yields, 0);
+	heavy = world_vcpu(w, world_vm(w, 2560, 0, 0, 0), yields, 0);
+	light = world_vcpu(w, world_vm(w, 256, 0, 0, 0), yields, 0);
 	world_run(w, w->now + 1 * S);
-	assert_true(w->vcpus[a].starts > 4000 && w->vcpus[b].starts > 4000);
-	assert_true(llabs((long long)w->vcpus[a].starts - (long long)w->vcpus[b].starts) <= 1);
+	assert_true(w->vcpus[heavy].starts > 4000 && w->vcpus[light].starts > 4000);
+	assert_true(llabs((long long)w->vcpus[heavy].starts - (long long)w->vcpus[light].starts) <= 1);
 	world_free(w);
 }
+
+/* ---- the allowance, and moving ---- */
+
+static void test_disturbance_does_not_end_the_allowance(void **state)
+{
+	struct world *w = world_new(1, 1);
+	uint32_t vm = world_vm(w, 256, 0, 0, 0), runs, newcomer;
+
+	w->kick_delay_ns = 0;
+	world_attach(w, &baton_scheduler_bvt, 5000);
+	world_vcpu(w, vm, (struct behaviour){0}, 0);
+	world_vcpu(w, vm, (struct behaviour){0}, 0);
+	world_run(w, w->now + 1 * MS);
+	runs = w->pcpus[0].running;
+	for (uint64_t i = 0; i < 3; i++) { /* put aside after 1, 2 and 3 ms: 1 ms less is left each time */
+		uint64_t left;
+
+		world_cease(w);
+		assert_int_equal(w->pcpus[0].running, runs);
+		left = w->pcpus[0].slice_end_ns - w->now;
+		assert_in_range(left, (4 - i) * MS - 32, (4 - i) * MS); /* as exactly as A tells */
+		world_run(w, w->now + 1 * MS);
+	}
+	newcomer = world_join(w, &baton_scheduler_bvt, 5000, 0); /* knows it too */
+	world_detach(w, 0);
+	w->decider = newcomer;
+	world_cease(w);
+	assert_int_equal(w->pcpus[0].running, runs);
+	assert_in_range(w->pcpus[0].slice_end_ns - w->now, 1 * MS - 32, 1 * MS);
+	world_free(w);
+}
+
+static void test_moves_less_when_moving_is_dear(void **state)
+{
+	uint64_t moves[2];
+
+	for (int dear = 0; dear < 2; dear++) {
+		struct world *w = world_new(7, 3);
+		uint64_t least = UINT64_MAX, most = 0;
+
+		w->migration_cost_ns = dear ? 16 * MS : 0;
+		world_attach(w, &baton_scheduler_bvt, 5000);
+		for (uint32_t v = 0; v < 8; v++)
+			world_vcpu(w, world_vm(w, 256, 0, 0, 0), (struct behaviour){0}, 0);
+		world_run(w, w->now + 5 * S);
+		for (uint32_t v = 0; v < 8; v++) {
+			least = service(w, v) < least ? service(w, v) : least;
+			most = service(w, v) > most ? service(w, v) : most;
+		}
+		/* Equal all the same: one C for the slice, one for the preference, on either side. */
+		require(w, most - least <= 20 * MS, "%llu us apart", (unsigned long long)((most - least) / US));
+		moves[dear] = w->migrations;
+		world_free(w);
+	}
+	printf("moves: %llu where moving is free, %llu where it is dear\n", (unsigned long long)moves[0],
+	       (unsigned long long)moves[1]);
+	assert_true(moves[1] * 2 < moves[0]);
+}
+
+/* ---- SVT ---- */
 
 /* A real defect elsewhere: SVT fell back to 0 while nobody was runnable, and who had run before then starved. */
 static void test_svt_survives_an_idle_pool(void **state)
@@ -328,10 +389,16 @@ static void test_svt_survives_an_idle_pool(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_shares_follow_weights),	 cmocka_unit_test(test_shares_on_several_pcpus),
-	    cmocka_unit_test(test_charging_loses_nothing),	 cmocka_unit_test(test_wake_latency_bound),
-	    cmocka_unit_test(test_warp_ends_at_its_limit),	 cmocka_unit_test(test_naps_do_not_refill_the_warp),
-	    cmocka_unit_test(test_yield_lets_the_next_go_first), cmocka_unit_test(test_svt_survives_an_idle_pool),
+	    cmocka_unit_test(test_shares_follow_weights),
+	    cmocka_unit_test(test_shares_on_several_pcpus),
+	    cmocka_unit_test(test_charging_loses_nothing),
+	    cmocka_unit_test(test_wake_latency_bound),
+	    cmocka_unit_test(test_warp_ends_at_its_limit),
+	    cmocka_unit_test(test_naps_do_not_refill_the_warp),
+	    cmocka_unit_test(test_yield_lets_the_next_go_first),
+	    cmocka_unit_test(test_disturbance_does_not_end_the_allowance),
+	    cmocka_unit_test(test_moves_less_when_moving_is_dear),
+	    cmocka_unit_test(test_svt_survives_an_idle_pool),
 	};
 
 	only_seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
