@@ -161,6 +161,33 @@ static bool enter_guest(struct host_pcpu *pc, struct host_vcpu *hv, enum vcpu_ne
 	return true;
 }
 
+/* What the vCPU wants instead of going on, as a reason to stop it. */
+static enum baton_stop handle(struct host_pcpu *pc, struct host_vcpu *hv, enum vcpu_next next)
+{
+	struct pool *pool = pc->host->pool;
+
+	switch (next) {
+	case VCPU_HALT:
+		return BATON_STOP_BLOCKED;
+	case VCPU_YIELD:
+		return BATON_STOP_YIELDED;
+	case VCPU_YIELD_IO:
+		return BATON_STOP_IO;
+	case VCPU_SPIN:
+		pool_spin(pool, hv->id, pool_enter(pool));
+		pool_leave(pool);
+		return BATON_STOP_YIELDED;
+	case VCPU_RESET:
+	case VCPU_POWER_OFF:
+	case VCPU_CRASHED:
+		vm_ended(hv->vm, next);
+		break; /* paused: the pool books it as blocked */
+	case VCPU_RESUME:
+		break;
+	}
+	return BATON_STOP_PREEMPTED;
+}
+
 /* Runs pc->current until a decision is needed. */
 static enum baton_stop run(struct runner *self, struct host_pcpu *pc)
 {
@@ -174,8 +201,8 @@ static enum baton_stop run(struct runner *self, struct host_pcpu *pc)
 		if (kicks & KICK_ASK)
 			return BATON_STOP_PREEMPTED;
 		next = vcpu_prepare(hv->v, hv->steal_ns);
-		if (next == VCPU_HALT)
-			return BATON_STOP_BLOCKED;
+		if (next != VCPU_RESUME)
+			return handle(pc, hv, next);
 		now = clock_now_ns();
 		if (now >= pc->slice_end_ns)
 			return BATON_STOP_SLICE;
@@ -191,28 +218,8 @@ static enum baton_stop run(struct runner *self, struct host_pcpu *pc)
 		runner_arm(self, MIN(due, MIN(pc->slice_end_ns, pc->others_ns)), now);
 		if (!enter_guest(pc, hv, &next))
 			continue;
-		switch (next) {
-		case VCPU_RESUME:
-			break;
-		case VCPU_HALT:
-			return BATON_STOP_BLOCKED;
-		case VCPU_YIELD:
-			return BATON_STOP_YIELDED;
-		case VCPU_YIELD_IO:
-			return BATON_STOP_IO;
-		case VCPU_SPIN: {
-			uint64_t spun = pool_enter(pc->host->pool);
-
-			pool_spin(pc->host->pool, hv->id, spun);
-			pool_leave(pc->host->pool);
-			return BATON_STOP_YIELDED;
-		}
-		case VCPU_RESET:
-		case VCPU_POWER_OFF:
-		case VCPU_CRASHED:
-			vm_ended(hv->vm, next);
-			return BATON_STOP_PREEMPTED; /* paused: the pool books it as blocked */
-		}
+		if (next != VCPU_RESUME)
+			return handle(pc, hv, next);
 	}
 }
 

@@ -123,6 +123,10 @@ static struct kicks take_kicks(struct pool *p) REQUIRES(p->lock)
 {
 	struct kicks k;
 
+	if (p->alarm_moved)
+		pool_note_kick(p, p->alarm_pcpu);
+	p->alarm_moved = false;
+
 	for (uint32_t i = 0; i < ARRAY_SIZE(k.mask); i++) {
 		k.mask[i] = p->kick_mask[i];
 		p->kick_mask[i] = 0;
@@ -450,11 +454,13 @@ void pool_note_alarm(struct pool *p, uint64_t t)
 	if (t >= p->next_alarm_ns)
 		return;
 	p->next_alarm_ns = t;
-	pool_note_kick(p, p->alarm_pcpu); /* so that its loop counts with the new time */
+	p->alarm_moved = true;
 }
 
 uint64_t pool_alarm_for(struct pool *p, uint32_t pcpu)
 {
+	if (p->alarm_pcpu == pcpu)
+		p->alarm_moved = false;
 	return p->alarm_pcpu == pcpu ? p->next_alarm_ns : TIME_NEVER;
 }
 

@@ -78,6 +78,7 @@ struct pool {
 	uint64_t kick_mask[BATON_PCPUS_MAX / 64] GUARDED_BY(lock); /* kicks asked for during a policy call */
 	uint64_t next_alarm_ns GUARDED_BY(lock);
 	uint32_t alarm_pcpu GUARDED_BY(lock); /* whose run loop calls pool_tick then */
+	bool alarm_moved GUARDED_BY(lock);    /* and it has not heard yet that this is sooner than it knew */
 
 	bool cease GUARDED_BY(lock); /* the cease sign: in every resume path */
 	uint32_t ceased_count GUARDED_BY(lock);
