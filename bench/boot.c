@@ -10,9 +10,10 @@
  * memory.per_vm: how much the monitor grows by the n-th VM, guest RAM left out; for QEMU by the n-th process
  * (memory.h).
  */
-#include <inttypes.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "host/probe.h"
 #include "machine/private.h"
@@ -251,35 +252,77 @@ static bool qemu_growth(struct bench *b, const char *kernel, unsigned count, dou
 	return r >= 0;
 }
 
-static void memory_per_vm(struct bench *b, const char *guest, const char *kernel, bool nano, unsigned count,
-			  const double *baseline)
+struct memory_plan {
+	const char *guest, *kernel;
+	bool nano;
+	unsigned count;
+	enum carrier_kind carrier;
+};
+
+/* How much a fresh monitor grows by each VM. */
+static void own_growth(struct bench *b, const struct memory_plan *plan, double *ret)
 {
-	double before = own_memory(b), now;
+	double before, now;
 	char name[16];
 
-	for (unsigned i = 0; i < count && !b->r.failed; i++) {
+	b->m = place_monitor(&b->r, NULL, plan->carrier, 16);
+	before = own_memory(b);
+	for (unsigned i = 0; i < plan->count && !b->r.failed; i++) {
 		(void)snprintf(name, sizeof name, "m%u", i + 1);
-		if (nano)
+		if (plan->nano)
 			(void)place_vm_start(&b->r, b->m,
 					     &(struct place_vm){.name = name,
-								.kernel = kernel,
+								.kernel = plan->kernel,
 								.cmdline = "period_us=10000",
 								.vcpus = 1,
 								.memory_mib = 4});
-		else if (!start_linux(b, name, kernel, CMDLINE QUIET))
+		else if (!start_linux(b, name, plan->kernel, CMDLINE QUIET))
 			report_fail(&b->r, "guest %s did not come to its init", name);
 		usleep(200000);
 		now = own_memory(b);
-		if (!b->r.failed)
-			report_row(&b->r, "memory.per_vm", now - before, "MiB", baseline ? baseline[i] : NO_BASELINE,
-				   baseline ? "QEMU microvm with KVM" : NULL,
-				   json_pack("{s:s, s:i}", "guest", guest, "nth", (int)(i + 1)));
+		ret[i] = now - before;
 		before = now;
 	}
-	for (unsigned i = 0; i < count; i++) {
-		(void)snprintf(name, sizeof name, "m%u", i + 1);
-		place_vm_end(b->m, name);
+	b->m = monitor_free(b->m);
+}
+
+/* In a child of its own: what earlier VMs have left in the heap must not make later ones look cheap. Before this
+ * process has threads. */
+static bool growth_in_child(struct bench *b, const struct memory_plan *plan, double ret[static VMS_MAX])
+{
+	int ends[2], status = -1;
+	ssize_t n;
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return false;
+	pid = fork();
+	if (pid == 0) {
+		own_growth(b, plan, ret);
+		_exit(!b->r.failed && write(ends[1], ret, VMS_MAX * sizeof *ret) > 0 ? 0 : 1);
 	}
+	close(ends[1]);
+	n = pid > 0 ? read(ends[0], ret, VMS_MAX * sizeof *ret) : -1;
+	close(ends[0]);
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	if (n != VMS_MAX * (ssize_t)sizeof *ret || status != 0) {
+		report_fail(&b->r, "the memory of %s guests could not be measured", plan->guest);
+		return false;
+	}
+	return true;
+}
+
+static void memory_per_vm(struct bench *b, const struct memory_plan *plan, bool with_qemu)
+{
+	double ours[VMS_MAX] = {0}, theirs[VMS_MAX] = {0};
+
+	if (!growth_in_child(b, plan, ours) || (with_qemu && !qemu_growth(b, plan->kernel, plan->count, theirs)))
+		return;
+	for (unsigned i = 0; i < plan->count; i++)
+		report_row(&b->r, "memory.per_vm", ours[i], "MiB", with_qemu ? theirs[i] : NO_BASELINE,
+			   with_qemu ? "QEMU microvm with KVM" : NULL,
+			   json_pack("{s:s, s:i}", "guest", plan->guest, "nth", (int)(i + 1)));
 }
 
 int main(int argc, char **argv)
@@ -297,12 +340,10 @@ int main(int argc, char **argv)
 	};
 	static const char *const kernels[] = {"vmlinux", "vmlinuz"};
 	char spinner[PLACE_PATH_MAX], waker[PLACE_PATH_MAX], vmlinux[PLACE_PATH_MAX];
-	double qemu[VMS_MAX] = {0};
 	struct probe_result probe;
 	struct error e = {0};
 	enum carrier_kind carrier;
 	uint64_t began;
-	unsigned linux_vms;
 	int status;
 
 	if (!report_begin(&b.r, argc, argv,
@@ -319,23 +360,27 @@ int main(int argc, char **argv)
 	}
 	place_path(&b.r, spinner, "guest/nano/spinner", "build first (./dev build)");
 	place_path(&b.r, waker, "guest/nano/waker", "build first (./dev build)");
+	if (probe.runs_linux) {
+		place_path(&b.r, b.initrd, "guests/compute.cpio.gz", "make the guests first (./dev guests)");
+		place_path(&b.r, vmlinux, "guests/vmlinux", "make the guests first (./dev guests)");
+		memory_per_vm(&b,
+			      &(struct memory_plan){
+				  .guest = "linux", .kernel = vmlinux, .count = b.r.quick ? 2 : 4, .carrier = carrier},
+			      true);
+	} else {
+		report_say(&b.r,
+			   "Linux guests do not run at speed here; inside the appliance they do (./dev bench boot)");
+	}
+	memory_per_vm(
+	    &b,
+	    &(struct memory_plan){.guest = "nano", .kernel = waker, .nano = true, .count = VMS_MAX, .carrier = carrier},
+	    false);
 	began = clock_now_ns();
 	b.m = place_monitor(&b.r, NULL, carrier, 16);
 	report_row(&b.r, "boot.monitor_start", (double)(clock_now_ns() - began) / 1e6, "ms", NO_BASELINE, NULL, NULL);
-	memory_per_vm(&b, "nano", waker, true, VMS_MAX, NULL);
 	nano_boots(&b, spinner);
-	if (!probe.runs_linux) {
-		report_say(&b.r,
-			   "Linux guests do not run at speed here; inside the appliance they do (./dev bench boot)");
-	} else {
-		place_path(&b.r, b.initrd, "guests/compute.cpio.gz", "make the guests first (./dev guests)");
-		place_path(&b.r, vmlinux, "guests/vmlinux", "make the guests first (./dev guests)");
-		for (size_t i = 0; i < ARRAY_SIZE(kernels) && !b.r.failed; i++)
-			linux_boots(&b, kernels[i]);
-		linux_vms = b.r.quick ? 2 : 4;
-		if (!b.r.failed && qemu_growth(&b, vmlinux, linux_vms, qemu))
-			memory_per_vm(&b, "linux", vmlinux, false, linux_vms, qemu);
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(kernels) && probe.runs_linux && !b.r.failed; i++)
+		linux_boots(&b, kernels[i]);
 	b.m = monitor_free(b.m);
 	return report_end(&b.r);
 }
