@@ -46,14 +46,14 @@ static void proportional(uint64_t seed)
 		lightest = UINT32_MAX;
 		for (uint32_t v = 0; v < n; v++) {
 			before[v] = world_dumped(w, 0, v, "A-svt=");
-			weight[v] = 16 + (uint32_t)world_random(w, 2000);
+			weight[v] = 64 + (uint32_t)world_random(w, 1500);
 			lightest = weight[v] < lightest ? weight[v] : lightest;
 			w->vms[v].weight = weight[v];
 			world_vm_changed(w, v);
 		}
 		for (uint32_t v = 0; v < n; v++)
 			require(w, world_dumped(w, 0, v, "A-svt=") == before[v], "A of %u jumps with the weight", v);
-		world_run(w, w->now + 2 * S); /* what was ahead at the old weights is worked off */
+		world_run(w, w->now + 2500 * MS); /* what was ahead at the old weights is worked off */
 		for (uint32_t v = 0; v < n; v++)
 			from[v] = service(w, v);
 		for (int i = 0; i < 30; i++) {
