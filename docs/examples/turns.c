@@ -7,13 +7,13 @@ struct turns_vcpu {
 };
 
 static const struct baton_parameter parameters[] = {
-	{.name = "slice_us",
-	 .unit = "us",
-	 .help = "How long a vCPU runs before an equal has its turn",
-	 .scope = BATON_SCOPE_POOL,
-	 .min = 100,
-	 .max = 1000000,
-	 .initial = 5000},
+    {.name = "slice_us",
+     .unit = "us",
+     .help = "How long a vCPU runs before an equal has its turn",
+     .scope = BATON_SCOPE_POOL,
+     .min = 100,
+     .max = 1000000,
+     .initial = 5000},
 };
 
 static uint64_t ran(struct baton_region *r, uint32_t v)
