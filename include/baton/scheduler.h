@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * baton/scheduler.h - the contract between a scheduler image and the monitor. A scheduler is written from this file alone.
+ * baton/scheduler.h - the contract between a scheduler image and the monitor. A scheduler is written from this file
+ *alone.
  *
  * THE ONE IDEA. Several schedulers hear every event; exactly one decides. `choose` is a question without side effects:
- * answering it changes nothing, neither in the world nor in the scheduler. The monitor checks the answer, acts, and then
- * tells *every* attached scheduler what really happened (start, stop, wake, sleep, ...). A scheduler that is attached as a
- * shadow hears the same events as the active one and can therefore take over, or give back, at any moment.
+ * answering it changes nothing, neither in the world nor in the scheduler. The monitor checks the answer, acts, and
+ *then tells *every* attached scheduler what really happened (start, stop, wake, sleep, ...). A scheduler that is
+ *attached as a shadow hears the same events as the active one and can therefore take over, or give back, at any moment.
  *
  * THE PRICE. Events are facts, and a fact may contradict what you would have chosen (a vCPU that your cap forbids was
  * started by somebody else's decision). Account for it and go on; never assume that your last answer was followed.
  *
- * WHAT CROSSES THE BOUNDARY. Integers, and one contiguous *region* per attached scheduler. VMs, vCPUs and pCPUs are small
- * dense integers (0 .. slots - 1). The region begins with struct baton_region and holds, at the offsets named there,
+ * WHAT CROSSES THE BOUNDARY. Integers, and one contiguous *region* per attached scheduler. VMs, vCPUs and pCPUs are
+ *small dense integers (0 .. slots - 1). The region begins with struct baton_region and holds, at the offsets named
+ *there,
  *
  *	pcpus[]    struct baton_pcpu     written by the monitor before each event; read-only to you
  *	vms[]      struct baton_vm       "
@@ -24,8 +26,8 @@
  * The tables are copies: writing into them confuses only yourself. Keep all state in the region. An image with writable
  * data of its own (.data, .bss, thread-local) is refused, because state outside the region could not be rolled back.
  *
- * TIME is CLOCK_MONOTONIC in nanoseconds and always an argument: the same events give the same answers in the monitor, in
- * a replay and in the simulator. Do not read clocks (rdtsc) yourself.
+ * TIME is CLOCK_MONOTONIC in nanoseconds and always an argument: the same events give the same answers in the monitor,
+ *in a replay and in the simulator. Do not read clocks (rdtsc) yourself.
  *
  * THREADS. Every call is made with the pool's lock held: a policy is plain single-threaded C. A call that lasts longer
  * than the pool's budget (default 1 ms) is taken for a hang, the scheduler is quarantined and the fallback decides.
@@ -39,8 +41,8 @@
  *	sleep(v)                    runnable -> blocked without having run (paused by the operator, for example)
  *	retire(v)                   v is gone; its slot may be used again
  *
- * At admit a vCPU is blocked, runnable or running (a change of scheduler happens while guests run): treat a runnable one
- * as if it had just been woken, a running one as if it had just been started on vcpus[v].pcpu.
+ * At admit a vCPU is blocked, runnable or running (a change of scheduler happens while guests run): treat a runnable
+ *one as if it had just been woken, a running one as if it had just been started on vcpus[v].pcpu.
  *
  * A SMALLEST SCHEDULER needs only a name and `choose`; all other ops may be left NULL. See docs/write-a-scheduler.md.
  */
@@ -50,15 +52,15 @@
 #include <stdint.h>
 
 #define BATON_SCHEDULER_MAGIC UINT32_C(0x4e544142) /* "BATN" */
-#define BATON_SCHEDULER_ABI UINT32_C(1)
+#define BATON_SCHEDULER_ABI   UINT32_C(1)
 
 /* "None" wherever a vCPU, VM or pCPU number is expected. */
 #define BATON_NONE UINT32_MAX
 
-#define BATON_NAME_MAX 32
-#define BATON_TEXT_MAX 128
-#define BATON_PARAMS_MAX 32
-#define BATON_PCPUS_MAX 256
+#define BATON_NAME_MAX	   32
+#define BATON_TEXT_MAX	   128
+#define BATON_PARAMS_MAX   32
+#define BATON_PCPUS_MAX	   256
 #define BATON_SCRATCH_SIZE 4096
 
 /* ---- the region ------------------------------------------------------------------------------------------------ */
@@ -77,11 +79,11 @@ struct baton_pcpu {
 
 /* What the operator asked for, per VM: policy-neutral, kept over every change of scheduler. 0 = not asked for. */
 struct baton_vm {
-	uint32_t used;	      /* 1 when the slot holds a VM */
-	uint32_t service;     /* 1 for the service VM */
-	uint32_t weight;      /* share in proportion to others: 1 .. 65536, default 256 */
-	uint32_t cap_percent; /* at most this much of one pCPU (250 = two and a half); 0 = no cap */
-	uint64_t warp_ns;     /* how far latency-sensitive vCPUs may borrow against their future (BVT's W) */
+	uint32_t used;		/* 1 when the slot holds a VM */
+	uint32_t service;	/* 1 for the service VM */
+	uint32_t weight;	/* share in proportion to others: 1 .. 65536, default 256 */
+	uint32_t cap_percent;	/* at most this much of one pCPU (250 = two and a half); 0 = no cap */
+	uint64_t warp_ns;	/* how far latency-sensitive vCPUs may borrow against their future (BVT's W) */
 	uint64_t warp_limit_ns; /* longest warped running (BVT's L); 0 = no limit */
 	uint64_t unwarp_ns;	/* shortest time between two warps (BVT's U) */
 	uint64_t budget_ns;	/* reservation: this much service ... */
@@ -90,10 +92,10 @@ struct baton_vm {
 };
 
 struct baton_vcpu {
-	uint32_t state;	   /* enum baton_vcpu_state */
-	uint32_t vm;	   /* its VM */
-	uint32_t index;	   /* its number inside the VM */
-	uint32_t pcpu;	   /* where it runs (running), else where it ran last, or BATON_NONE */
+	uint32_t state;				 /* enum baton_vcpu_state */
+	uint32_t vm;				 /* its VM */
+	uint32_t index;				 /* its number inside the VM */
+	uint32_t pcpu;				 /* where it runs (running), else where it ran last, or BATON_NONE */
 	uint64_t affinity[BATON_PCPUS_MAX / 64]; /* pCPUs on which it may run, bit n = pCPU n */
 };
 
@@ -112,7 +114,7 @@ struct baton_region {
 	uint32_t vcpu_stride; /* ... and bytes from one vCPU's state to the next one's */
 	uint32_t scratch;     /* offset of BATON_SCRATCH_SIZE bytes */
 	uint32_t reserved;
-	uint64_t slice_min_ns;	    /* answers of choose are brought into slice_min_ns .. slice_max_ns */
+	uint64_t slice_min_ns; /* answers of choose are brought into slice_min_ns .. slice_max_ns */
 	uint64_t slice_max_ns;
 	uint64_t migration_cost_ns; /* measured: what running a vCPU on another pCPU than last time costs once */
 };
@@ -186,15 +188,15 @@ struct baton_choice {
 /* A vCPU's past in words that every policy understands. Durations in ns. */
 #define BATON_HISTORY_VERSION UINT32_C(1)
 struct baton_history {
-	uint32_t version;     /* BATON_HISTORY_VERSION */
-	uint32_t weight;      /* of its VM; the neutral parameters stand in struct baton_vm */
-	uint64_t service_ns;  /* service received since it was admitted to the pool */
-	int64_t owed_ns;      /* service owed to it (> 0) or received ahead (< 0), relative to its fair share */
-	uint64_t since_run_ns; /* since it last ran; 0 while it runs */
-	uint32_t last_pcpu;   /* BATON_NONE when it never ran */
-	uint32_t tail_size;   /* bytes used in tail; read only when `policy` and `state` are your own */
+	uint32_t version;	     /* BATON_HISTORY_VERSION */
+	uint32_t weight;	     /* of its VM; the neutral parameters stand in struct baton_vm */
+	uint64_t service_ns;	     /* service received since it was admitted to the pool */
+	int64_t owed_ns;	     /* service owed to it (> 0) or received ahead (< 0), relative to its fair share */
+	uint64_t since_run_ns;	     /* since it last ran; 0 while it runs */
+	uint32_t last_pcpu;	     /* BATON_NONE when it never ran */
+	uint32_t tail_size;	     /* bytes used in tail; read only when `policy` and `state` are your own */
 	char policy[BATON_NAME_MAX]; /* who wrote the tail */
-	uint32_t tail_format; /* the writer's state_version */
+	uint32_t tail_format;	     /* the writer's state_version */
 	uint32_t reserved;
 	uint8_t tail[256];
 };
@@ -213,12 +215,13 @@ struct baton_parameter {
 
 /*
  * The table of a scheduler. Only name and choose are mandatory. Ops return 0 or a negative errno where they may refuse.
- * The region is the same for all calls of one attachment; two pools may use one image at once, each with its own region.
+ * The region is the same for all calls of one attachment; two pools may use one image at once, each with its own
+ * region.
  */
 struct baton_scheduler {
 	uint32_t magic; /* set by BATON_SCHEDULER */
 	uint32_t abi;
-	uint32_t size; /* sizeof(struct baton_scheduler) */
+	uint32_t size;		/* sizeof(struct baton_scheduler) */
 	uint32_t state_version; /* format of the tail of your history records */
 	char name[BATON_NAME_MAX];
 	char version[BATON_NAME_MAX];
@@ -229,9 +232,10 @@ struct baton_scheduler {
 	uint64_t parameter_count;
 
 	/* life */
-	int32_t (*attach)(struct baton_region *r, uint64_t now);	 /* before anything else; may refuse */
-	void (*detach)(struct baton_region *r, uint64_t now);		 /* the last call */
-	int32_t (*admit)(struct baton_region *r, uint32_t v, uint64_t now); /* may refuse: -ENOSPC (-28) for "no room" */
+	int32_t (*attach)(struct baton_region *r, uint64_t now); /* before anything else; may refuse */
+	void (*detach)(struct baton_region *r, uint64_t now);	 /* the last call */
+	int32_t (*admit)(struct baton_region *r, uint32_t v,
+			 uint64_t now); /* may refuse: -ENOSPC (-28) for "no room" */
 	void (*retire)(struct baton_region *r, uint32_t v, uint64_t now);
 
 	/* events */
@@ -239,11 +243,13 @@ struct baton_scheduler {
 	void (*sleep)(struct baton_region *r, uint32_t v, uint64_t now);
 	void (*start)(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t now);
 	void (*stop)(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t ran_ns, uint32_t why, uint64_t now);
-	void (*tick)(struct baton_region *r, uint64_t now); /* an alarm of yours is due */
+	void (*tick)(struct baton_region *r, uint64_t now);		/* an alarm of yours is due */
 	void (*spin)(struct baton_region *r, uint32_t v, uint64_t now); /* v waits in a pause loop for another vCPU */
 	void (*ipi)(struct baton_region *r, uint32_t from, uint32_t to, uint64_t now);
-	void (*interrupt)(struct baton_region *r, uint32_t v, uint64_t now); /* a device or timer interrupt pends for v */
-	void (*boost)(struct baton_region *r, uint32_t vm, uint64_t now); /* this VM has the console's focus; NONE = nobody */
+	void (*interrupt)(struct baton_region *r, uint32_t v,
+			  uint64_t now); /* a device or timer interrupt pends for v */
+	void (*boost)(struct baton_region *r, uint32_t vm,
+		      uint64_t now); /* this VM has the console's focus; NONE = nobody */
 
 	/* questions: no side effects, the same answer when asked twice */
 	struct baton_choice (*choose)(struct baton_region *r, uint32_t pcpu, uint64_t now);
@@ -277,8 +283,8 @@ struct baton_scheduler {
 #else
 #define BATON_SCHEDULER(id, ...)                                                                                       \
 	extern const struct baton_scheduler baton_scheduler;                                                           \
-	__attribute__((visibility("default"), used)) const struct baton_scheduler baton_scheduler = {                  \
-		BATON_SCHEDULER_HEAD_(id), __VA_ARGS__}
+	__attribute__((visibility("default"), used))                                                                   \
+	const struct baton_scheduler baton_scheduler = {BATON_SCHEDULER_HEAD_(id), __VA_ARGS__}
 #endif
 #define BATON_SCHEDULER_HEAD_(id)                                                                                      \
 	.magic = BATON_SCHEDULER_MAGIC, .abi = BATON_SCHEDULER_ABI, .size = sizeof(struct baton_scheduler), .name = #id

@@ -3,7 +3,8 @@
  * base.h - the few words that every file of Baton may use.
  *
  * Errors: functions return 0 or a positive value, or a negative errno; outputs are named ret_x and are not touched on
- * failure. Locals are released by the cleanup attribute (`_cleanup_(f)`), hand-over of ownership is `take_ptr`/`take_fd`.
+ * failure. Locals are released by the cleanup attribute (`_cleanup_(f)`), hand-over of ownership is
+ * `take_ptr`/`take_fd`.
  */
 #ifndef BASE_BASE_H
 #define BASE_BASE_H
@@ -16,20 +17,20 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define ARRAY_SIZE(a)			(sizeof(a) / sizeof((a)[0]))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+#define MIN(a, b)			((a) < (b) ? (a) : (b))
+#define MAX(a, b)			((a) > (b) ? (a) : (b))
 
 #define NSEC_PER_USEC UINT64_C(1000)
 #define NSEC_PER_MSEC UINT64_C(1000000)
-#define NSEC_PER_SEC UINT64_C(1000000000)
-#define KIB UINT64_C(1024)
-#define MIB (KIB * KIB)
+#define NSEC_PER_SEC  UINT64_C(1000000000)
+#define KIB	      UINT64_C(1024)
+#define MIB	      (KIB * KIB)
 
-#define _cleanup_(f) __attribute__((cleanup(f)))
+#define _cleanup_(f)	    __attribute__((cleanup(f)))
 #define _printf_(fmt, args) __attribute__((format(printf, fmt, args)))
-#define _unused_ __attribute__((unused))
+#define _unused_	    __attribute__((unused))
 
 static inline void free_ptr(void *p)
 {

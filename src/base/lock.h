@@ -19,15 +19,15 @@
 #else
 #define TSA(x)
 #endif
-#define CAPABILITY(name) TSA(capability(name))
-#define GUARDED_BY(l) /* for readers: in C, clang knows no way to name a sibling field here */
-#define REQUIRES(l) TSA(requires_capability(l))
-#define ACQUIRE(l) TSA(acquire_capability(l))
+#define CAPABILITY(name)   TSA(capability(name))
+#define GUARDED_BY(l)	   /* for readers: in C, clang knows no way to name a sibling field here */
+#define REQUIRES(l)	   TSA(requires_capability(l))
+#define ACQUIRE(l)	   TSA(acquire_capability(l))
 #define TRY_ACQUIRE(ok, l) TSA(try_acquire_capability(ok, l))
-#define RELEASE(l) TSA(release_capability(l))
-#define EXCLUDES(l) TSA(locks_excluded(l))
-#define ASSERT_HELD(l) TSA(assert_capability(l))
-#define NO_TSA TSA(no_thread_safety_analysis)
+#define RELEASE(l)	   TSA(release_capability(l))
+#define EXCLUDES(l)	   TSA(locks_excluded(l))
+#define ASSERT_HELD(l)	   TSA(assert_capability(l))
+#define NO_TSA		   TSA(no_thread_safety_analysis)
 
 struct CAPABILITY("mutex") lock {
 	pthread_mutex_t mutex;

@@ -9,16 +9,16 @@
 #include "base/clock.h"
 
 #define LINE_MAX_BYTES 1024
-#define LIMIT_BURST 5
+#define LIMIT_BURST    5
 
 static const char *log_program = "baton";
 static enum log_level log_max = LOG_INFO;
 
 static const char *const level_prefix[] = {
-	[LOG_ERROR] = "error: ",
-	[LOG_WARNING] = "warning: ",
-	[LOG_INFO] = "",
-	[LOG_DEBUG] = "debug: ",
+    [LOG_ERROR] = "error: ",
+    [LOG_WARNING] = "warning: ",
+    [LOG_INFO] = "",
+    [LOG_DEBUG] = "debug: ",
 };
 
 void log_setup(const char *program, enum log_level max)

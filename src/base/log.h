@@ -19,10 +19,10 @@ enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 void log_setup(const char *program, enum log_level max);
 void log_write(enum log_level level, const char *fmt, ...) _printf_(2, 3);
 
-#define log_error(...) log_write(LOG_ERROR, __VA_ARGS__)
+#define log_error(...)	 log_write(LOG_ERROR, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_WARNING, __VA_ARGS__)
-#define log_info(...) log_write(LOG_INFO, __VA_ARGS__)
-#define log_debug(...) log_write(LOG_DEBUG, __VA_ARGS__)
+#define log_info(...)	 log_write(LOG_INFO, __VA_ARGS__)
+#define log_debug(...)	 log_write(LOG_DEBUG, __VA_ARGS__)
 
 /* State of one rate-limited site (static at the site, or one per VM and kind). Zero-initialised. */
 struct log_limit {

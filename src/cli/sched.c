@@ -139,15 +139,45 @@ static int sched_history(struct client *c, const struct sched_args *a)
 	return 0;
 }
 
+/* The last events of the pool, oldest first; what a and b mean depends on the event (src/trace/ring.h). */
+static int sched_trace(struct client *c, const struct sched_args *a)
+{
+	struct error e = {""};
+	json_t *reply;
+	const json_t *record;
+	size_t i;
+
+	if (client_call(c, "sched.trace", NULL, &reply, &e) < 0)
+		return cli_fail("%s", e.text);
+	if (a->json) {
+		json_print(reply);
+		json_decref(reply);
+		return 0;
+	}
+	json_array_foreach(json_object_get(reply, "records"), i, record)
+	{
+		int64_t vcpu = member_int(record, "vcpu", -1), pcpu = member_int(record, "pcpu", -1);
+
+		printf("%14.6f ms  %-9s", (double)member_int(record, "ns", 0) / 1e6, member_text(record, "event", "?"));
+		if (pcpu >= 0)
+			printf(" pCPU %" PRId64, pcpu);
+		if (vcpu >= 0)
+			printf(" vCPU %" PRId64, vcpu);
+		printf("  %" PRId64 " %" PRId64 "\n", member_int(record, "a", 0), member_int(record, "b", 0));
+	}
+	json_decref(reply);
+	return 0;
+}
+
 /* An image is a URL, the path of a file here, or the name of a file in the monitor's image directory. */
-static char *image_name(const char *given, const char *scheduler)
+static char *image_name(const char *given)
 {
 	char *image = NULL;
 	int n;
 
-	if (!given) {
-		n = asprintf(&image, "file:%s.baton", scheduler);
-	} else if (strchr(given, ':')) {
+	if (!given)
+		return NULL;
+	if (strchr(given, ':')) {
 		n = asprintf(&image, "%s", given);
 	} else {
 		_cleanup_free_ char *full = realpath(given, NULL);
@@ -163,9 +193,9 @@ static int sched_load(struct client *c, const struct sched_args *a)
 
 	if (a->argc != 1)
 		return cli_usage(&command_sched, "load needs the name of one scheduler");
-	image = image_name(a->image, a->argv[0]);
+	image = image_name(a->image);
 	return make_change(c, a, "sched.load",
-			   json_pack("{s:s, s:s, s:O*, s:s, s:s}", "name", a->argv[0], "image", image, "params",
+			   json_pack("{s:s, s:s*, s:O*, s:s, s:s}", "name", a->argv[0], "image", image, "params",
 				     a->params, "how", a->how ? a->how : "live", "old", a->old ? a->old : "keep"));
 }
 
@@ -218,8 +248,8 @@ static const struct {
 	const char *name;
 	int (*run)(struct client *c, const struct sched_args *a);
 } subcommands[] = {
-    {"status", sched_status}, {"load", sched_load}, {"default", sched_default},
-    {"unload", sched_unload}, {"set", sched_set},   {"history", sched_history},
+    {"status", sched_status}, {"load", sched_load},	  {"default", sched_default}, {"unload", sched_unload},
+    {"set", sched_set},	      {"history", sched_history}, {"trace", sched_trace},
 };
 
 static int unknown_subcommand(const char *name)
@@ -328,12 +358,12 @@ static int sched_run(const struct cli *cli, int argc, char **argv)
 
 const struct command command_sched = {
     .name = "sched",
-    .args = "[status | load NAME | default | unload NAME | set PARAMETER VALUE | history] [OPTION]...",
+    .args = "[status | load NAME | default | unload NAME | set PARAMETER VALUE | history | trace] [OPTION]...",
     .summary = "Show the schedulers; change, unload and tune them while VMs run",
     .details = "  status                 who decides, what is loaded (also without any word)\n"
 	       "  load NAME              let the scheduler NAME decide\n"
 	       "    --image IMAGE        its image: a path, or file:NAME in the monitor's image directory\n"
-	       "                         (default: file:NAME.baton)\n"
+	       "                         (default: the one that is loaded, else file:NAME.baton)\n"
 	       "    --param NAME=VALUE   a parameter of it; again for more\n"
 	       "    --how live|cease     flip while guests run (default), or with every pCPU at rest\n"
 	       "    --old keep|unload-before|unload-after\n"
@@ -342,8 +372,9 @@ const struct command command_sched = {
 	       "  unload NAME            free an image's slot; if it decides, the default takes over first\n"
 	       "  set PARAMETER VALUE    of the active scheduler, or with --vm VM of a VM\n"
 	       "  history                the changes so far\n"
+	       "  trace                  the last events of the pool, for those who look for a stall\n"
 	       "  --json                 the answer as JSON\n"
 	       "\n"
-	       "Example: baton sched load bvt --param context_switch_us=500\n",
+	       "Example: baton sched load bvt --param allowance_us=500\n",
     .run = sched_run,
 };

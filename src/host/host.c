@@ -10,7 +10,7 @@
 
 /* Own threads pay off where moving a vCPU to another thread costs more than a futex hand-over across CPUs would. */
 #define MIGRATION_DEAR_NS (2 * NSEC_PER_MSEC)
-#define AT_REST_POLL_US 200
+#define AT_REST_POLL_US	  200
 
 /* ---- what the pool asks of a host ---- */
 
@@ -66,9 +66,9 @@ static enum vcpu_next on_hypercall(void *ctx, struct vcpu *v, struct hypercall *
 }
 
 static const struct machine_ops machine_ops = {
-	.notify = on_notify,
-	.console_out = on_console,
-	.hypercall = on_hypercall,
+    .notify = on_notify,
+    .console_out = on_console,
+    .hypercall = on_hypercall,
 };
 
 /* ---- the host ---- */
@@ -76,11 +76,11 @@ static const struct machine_ops machine_ops = {
 int host_new(const struct host_config *config, struct host **ret, struct error *e)
 {
 	struct pool_config pool = {
-		.pcpus = config->cpu_count,
-		.vm_slots = config->vm_slots,
-		.vcpu_slots = config->vcpu_slots,
-		.migration_cost_ns = config->migration_ns,
-		.default_scheduler = config->default_scheduler,
+	    .pcpus = config->cpu_count,
+	    .vm_slots = config->vm_slots,
+	    .vcpu_slots = config->vcpu_slots,
+	    .migration_cost_ns = config->migration_ns,
+	    .default_scheduler = config->default_scheduler,
 	};
 	struct host *h;
 	int r;
@@ -184,7 +184,8 @@ static int join_pool(struct host_vm *vm, const struct baton_vm *wishes, struct e
 	r = pool_vm_add(pool, wishes, &vm->id);
 	if (r < 0) {
 		pool_leave(pool);
-		return error_set(e, r, "the pool holds %u VMs already; stop one or start batond with a larger --max-vms",
+		return error_set(e, r,
+				 "the pool holds %u VMs already; stop one or start batond with a larger --max-vms",
 				 pool->vm_slots);
 	}
 	for (; i < vm->vcpu_count && r >= 0; i++)

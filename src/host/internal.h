@@ -21,22 +21,22 @@
 struct runner {
 	struct host *host;
 	pthread_t thread;
-	_Atomic uint32_t tid;  /* 0 until it has begun */
+	_Atomic uint32_t tid; /* 0 until it has begun */
 	timer_t timer;
-	uint64_t armed_ns;  /* what the timer is set to; TIME_NEVER */
-	int pinned_cpu;	    /* -1: nowhere yet */
-	_Atomic uint32_t gate; /* 1: something was given */
+	uint64_t armed_ns;	 /* what the timer is set to; TIME_NEVER */
+	int pinned_cpu;		 /* -1: nowhere yet */
+	_Atomic uint32_t gate;	 /* 1: something was given */
 	struct host_pcpu *given; /* the pCPU it shall carry; NULL: look at quit */
 	_Atomic bool quit;
-	struct host_vcpu *own;	  /* NULL: a worker */
-	struct host_pcpu *home;	  /* a worker's pCPU */
+	struct host_vcpu *own;	/* NULL: a worker */
+	struct host_pcpu *home; /* a worker's pCPU */
 };
 
 /*
- * state says where the run loop of a pCPU is, plus what was asked of it meanwhile. A kick sets a bit and then, by what it
- * saw, interrupts KVM_RUN (GUEST), wakes the futex (IDLE) or does nothing (MONITOR: the loop looks before it leaves). The
- * loop goes from MONITOR to GUEST or IDLE by one compare-and-exchange that fails when a bit is set; a signal that comes
- * between that and KVM_RUN finds immediate_exit cleared already, and sets it. So no kick can be lost.
+ * state says where the run loop of a pCPU is, plus what was asked of it meanwhile. A kick sets a bit and then, by what
+ * it saw, interrupts KVM_RUN (GUEST), wakes the futex (IDLE) or does nothing (MONITOR: the loop looks before it
+ * leaves). The loop goes from MONITOR to GUEST or IDLE by one compare-and-exchange that fails when a bit is set; a
+ * signal that comes between that and KVM_RUN finds immediate_exit cleared already, and sets it. So no kick can be lost.
  */
 enum {
 	LOOP_MONITOR = 0,
@@ -69,8 +69,8 @@ struct host_pcpu {
 struct host_vcpu {
 	struct host_vm *vm;
 	struct vcpu *v;
-	uint32_t id;	   /* in the pool */
-	uint64_t steal_ns; /* total waiting, as of its last start */
+	uint32_t id;		      /* in the pool */
+	uint64_t steal_ns;	      /* total waiting, as of its last start */
 	struct host_pcpu *timer_home; /* in whose timers it is; pool lock */
 	uint32_t timer_index;
 	uint64_t timer_ns;

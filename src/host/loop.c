@@ -3,11 +3,11 @@
  * loop.c - the run loop of a pCPU: ask, run, account, ask again.
  *
  *	decide:  [pool lock]  book the vCPU that stopped, fire what is due, rest if ceased, ask  [unlock]
- *	run:     prepare -> look at kicks and deadlines -> KVM_RUN -> handle the exit -> again, until something needs a decision
- *	idle:    sleep until a kick or the next deadline
+ *	run:     prepare -> look at kicks and deadlines -> KVM_RUN -> handle the exit -> again, until something needs a
+ *decision idle:    sleep until a kick or the next deadline
  *
- * Everything between two decisions happens without the pool's lock. A guest that never exits is brought out by the timer
- * (slice end, somebody's deadline) or a kick.
+ * Everything between two decisions happens without the pool's lock. A guest that never exits is brought out by the
+ *timer (slice end, somebody's deadline) or a kick.
  */
 #include <signal.h>
 #include <sys/syscall.h>
@@ -109,8 +109,8 @@ static void decide(struct host_pcpu *pc, enum baton_stop why) NO_TSA
 	pool_leave(pool);
 }
 
-/* A deadline of somebody else is due while pc->current runs: whoever it wakes may or may not take this pCPU over; the pool
- * kicks this loop if so. */
+/* A deadline of somebody else is due while pc->current runs: whoever it wakes may or may not take this pCPU over; the
+ * pool kicks this loop if so. */
 static void serve_others(struct host_pcpu *pc) NO_TSA
 {
 	struct pool *pool = pc->host->pool;
@@ -136,14 +136,15 @@ static void vm_ended(struct host_vm *vm, enum vcpu_next how) NO_TSA
 	vm->ops->ended(vm->ctx, how);
 }
 
-/* One stay in the guest. *ret_next: what the vCPU wants then. False: it did not get in, or was brought out by a signal. */
+/* One stay in the guest. *ret_next: what the vCPU wants then. False: it did not get in, or was brought out by a signal.
+ */
 static bool enter_guest(struct host_pcpu *pc, struct host_vcpu *hv, enum vcpu_next *ret_next)
 {
 	uint32_t monitor = LOOP_MONITOR;
 	int r;
 
 	if (!atomic_compare_exchange_strong(&pc->state, &monitor, LOOP_GUEST))
-		return false; /* a kick came first */
+		return false;	/* a kick came first */
 	if (pc->left_ns != 0) { /* a switch of vCPUs ends here */
 		atomic_fetch_add_explicit(&pc->switch_ns, clock_now_ns() - pc->left_ns, memory_order_relaxed);
 		atomic_fetch_add_explicit(&pc->switch_count, 1, memory_order_relaxed);
@@ -236,7 +237,8 @@ static void idle(struct host_pcpu *pc)
 	(void)take_kicks(pc);
 }
 
-/* Carries the loop of pc on this thread until the thread shall quit, or another one has taken the loop over for good. */
+/* Carries the loop of pc on this thread until the thread shall quit, or another one has taken the loop over for good.
+ */
 void loop_carry(struct runner *self, struct host_pcpu *pc)
 {
 	struct host *h = self->host;

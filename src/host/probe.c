@@ -14,14 +14,14 @@
 
 #include "base/clock.h"
 
-#define MEM_BYTES (2 * MIB)
-#define GPA_PML4 0x1000
-#define GPA_PDPT 0x2000
-#define GPA_PD 0x3000
-#define GPA_CODE 0x4000
-#define LOOPS 2000
-#define EXITS 200
-#define MIGRATIONS 8
+#define MEM_BYTES      (2 * MIB)
+#define GPA_PML4       0x1000
+#define GPA_PDPT       0x2000
+#define GPA_PD	       0x3000
+#define GPA_CODE       0x4000
+#define LOOPS	       2000
+#define EXITS	       200
+#define MIGRATIONS     8
 #define RING0_LIMIT_NS 200.0 /* emulated: about 2,000; real, even nested under an emulator: below 20 */
 
 struct probe {
@@ -53,8 +53,10 @@ static void put64(uint8_t *mem, uint64_t at, uint64_t value)
 /* Long mode, ring 0, the first 2 MiB mapped one to one. */
 static int set_registers(struct probe *p)
 {
-	struct kvm_segment cs = {.limit = 0xffffffff, .selector = 0x10, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1};
-	struct kvm_segment ds = {.limit = 0xffffffff, .selector = 0x18, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1};
+	struct kvm_segment cs = {
+	    .limit = 0xffffffff, .selector = 0x10, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1};
+	struct kvm_segment ds = {
+	    .limit = 0xffffffff, .selector = 0x18, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1};
 	struct kvm_regs regs = {.rip = GPA_CODE, .rflags = 2, .rsp = MEM_BYTES};
 	struct kvm_sregs s;
 
@@ -121,10 +123,10 @@ static bool missing_capability(struct probe *p, struct probe_result *ret)
 		int cap;
 		const char *name;
 	} needed[] = {
-		{KVM_CAP_X86_USER_SPACE_MSR, "KVM_CAP_X86_USER_SPACE_MSR"},
-		{KVM_CAP_X86_MSR_FILTER, "KVM_CAP_X86_MSR_FILTER"},
-		{KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
-		{KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
+	    {KVM_CAP_X86_USER_SPACE_MSR, "KVM_CAP_X86_USER_SPACE_MSR"},
+	    {KVM_CAP_X86_MSR_FILTER, "KVM_CAP_X86_MSR_FILTER"},
+	    {KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
+	    {KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
@@ -217,16 +219,18 @@ static int measure(struct probe *p, struct probe_result *ret)
 	}
 	ret->kvm_usable = true;
 	ret->exit_us = (double)exits / EXITS / 1e3;
-	/* The first run holds the loop and one exit (and the faults of a cold VM, which a second loop would not have). */
+	/* The first run holds the loop and one exit (and the faults of a cold VM, which a second loop would not have).
+	 */
 	if (set_registers(p) == 0)
 		first = one_run(p);
 	ret->ring0_ns = MAX((double)first - (double)exits / EXITS, 0.0) / LOOPS;
 	ret->runs_linux = ret->ring0_ns < RING0_LIMIT_NS;
 	if (!ret->runs_linux)
-		snprintf(ret->why, sizeof ret->why,
-			 "this KVM emulates ring 0 (%.0f ns per loop): Linux guests need hardware virtualisation, or the "
-			 "appliance (`./dev demo` uses it by itself); nano guests run here",
-			 ret->ring0_ns);
+		snprintf(
+		    ret->why, sizeof ret->why,
+		    "this KVM emulates ring 0 (%.0f ns per loop): Linux guests need hardware virtualisation, or the "
+		    "appliance (`./dev demo` uses it by itself); nano guests run here",
+		    ret->ring0_ns);
 	moved = (uint64_t)alternate(p);
 	if (moved > 0)
 		ret->migration_us = MAX((double)moved / 1e3 - ret->exit_us, 0.0);

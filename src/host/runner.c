@@ -28,9 +28,9 @@ void runner_entering(struct kvm_run *run)
 static int make_timer(struct runner *r)
 {
 	struct sigevent event = {
-		.sigev_notify = SIGEV_THREAD_ID,
-		.sigev_signo = SIGNAL_KICK,
-		._sigev_un._tid = (pid_t)atomic_load(&r->tid),
+	    .sigev_notify = SIGEV_THREAD_ID,
+	    .sigev_signo = SIGNAL_KICK,
+	    ._sigev_un._tid = (pid_t)atomic_load(&r->tid),
 	};
 
 	return timer_create(CLOCK_MONOTONIC, &event, &r->timer) < 0 ? -errno : 0;
@@ -104,8 +104,8 @@ void runner_pin(struct runner *r, int cpu)
 }
 
 /*
- * Arms lazily: a timer that fires too early costs one exit from the guest, arming it costs a system call each time. With
- * switches much more frequent than slices are long, that is one system call per slice instead of one per switch.
+ * Arms lazily: a timer that fires too early costs one exit from the guest, arming it costs a system call each time.
+ * With switches much more frequent than slices are long, that is one system call per slice instead of one per switch.
  */
 void runner_arm(struct runner *r, uint64_t deadline_ns, uint64_t now)
 {

@@ -4,8 +4,8 @@
  *
  * Locks. monitor.lock guards the list of VMs and each vm.host (so that nobody looks at a VM while it goes away); it is
  * held briefly and never while waiting for a run loop, because hypercalls (which are run loops) take it. vm.lock guards
- * what a guest says of itself (heartbeats). vm.life serialises slow operations on one VM (stop, reset, destroy); run loops
- * never take it. Order: vm.life, monitor.lock, then device locks, the pool's lock, vm.lock.
+ * what a guest says of itself (heartbeats). vm.life serialises slow operations on one VM (stop, reset, destroy); run
+ * loops never take it. Order: vm.life, monitor.lock, then device locks, the pool's lock, vm.lock.
  */
 #ifndef MONITOR_INTERNAL_H
 #define MONITOR_INTERNAL_H
@@ -39,7 +39,7 @@ struct vm_pulse {
 
 struct vm {
 	struct monitor *monitor;
-	uint32_t id;	  /* its place in the list + 1 */
+	uint32_t id; /* its place in the list + 1 */
 	_Atomic uint32_t refs;
 	char name[VM_NAME_MAX];
 	bool service;
@@ -107,6 +107,7 @@ json_t *request_sched_default(struct monitor *m, const struct requester *who, js
 json_t *request_sched_unload(struct monitor *m, const struct requester *who, json_t *params);
 json_t *request_sched_set(struct monitor *m, const struct requester *who, json_t *params);
 json_t *request_sched_change(struct monitor *m, const struct requester *who, json_t *params);
+json_t *request_sched_trace(struct monitor *m, const struct requester *who, json_t *params);
 json_t *request_sched_history(struct monitor *m, const struct requester *who, json_t *params);
 
 /* A wish of a VM by its name (a field of struct baton_vm): pointer and range; NULL without such a wish. */

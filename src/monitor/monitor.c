@@ -12,7 +12,7 @@
 #include "policies/builtin.h"
 
 #define ARENA_SLOTS_DEFAULT 4
-#define VMS_DEFAULT 64
+#define VMS_DEFAULT	    64
 
 /* "0-1,3" -> {0, 1, 3}; NULL -> all this process may use. Each must be one of those. */
 static int parse_cpus(const char *text, struct host_config *c, struct error *e)
@@ -45,7 +45,9 @@ static int parse_cpus(const char *text, struct host_config *c, struct error *e)
 			goto bad;
 		for (long cpu = first; cpu <= last; cpu++) {
 			if (!CPU_ISSET((size_t)cpu, &allowed))
-				return error_set(e, -EINVAL, "CPU %ld is not there or not allowed for this process; see `nproc`", cpu);
+				return error_set(e, -EINVAL,
+						 "CPU %ld is not there or not allowed for this process; see `nproc`",
+						 cpu);
 			for (uint32_t i = 0; i < c->cpu_count; i++)
 				if (c->cpus[i] == cpu)
 					goto bad;
@@ -73,12 +75,12 @@ static int set_slice(struct monitor *m, uint64_t slice_us, struct error *e) NO_T
 static int start_host(struct monitor *m, const struct monitor_config *config, struct error *e)
 {
 	struct host_config host = {
-		.kvm_fd = m->kvm_fd,
-		.carrier = config->carrier,
-		.fifo = config->fifo,
-		.vm_slots = m->max_vms,
-		.vcpu_slots = m->max_vms * MACHINE_VCPUS_MAX,
-		.default_scheduler = &baton_scheduler_rr,
+	    .kvm_fd = m->kvm_fd,
+	    .carrier = config->carrier,
+	    .fifo = config->fifo,
+	    .vm_slots = m->max_vms,
+	    .vcpu_slots = m->max_vms * MACHINE_VCPUS_MAX,
+	    .default_scheduler = &baton_scheduler_rr,
 	};
 	struct probe_result probe;
 	int r;

@@ -34,8 +34,8 @@ json_t *reply_from(int code, const struct error *e)
 
 static json_t *request_version(struct monitor *m, const struct requester *who, json_t *params)
 {
-	return json_pack("{s:b, s:s, s:s, s:i, s:i}", "ok", 1, "name", "baton", "version", BATON_VERSION, "scheduler_abi",
-			 (int)BATON_SCHEDULER_ABI, "guest_abi", BATON_GUEST_ABI);
+	return json_pack("{s:b, s:s, s:s, s:i, s:i}", "ok", 1, "name", "baton", "version", BATON_VERSION,
+			 "scheduler_abi", (int)BATON_SCHEDULER_ABI, "guest_abi", BATON_GUEST_ABI);
 }
 
 static json_t *request_vm_create(struct monitor *m, const struct requester *who, json_t *params)
@@ -75,13 +75,13 @@ static json_t *describe_pcpus(struct monitor *m) NO_TSA
 		pool_pcpu_times(pool, i, now, &busy, &idle, &other);
 		pool_leave(pool);
 		name = owner == BATON_NONE ? NULL : name_of(m, owner);
-		json_array_append_new(
-			list, json_pack("{s:i, s:i, s:o, s:s?, s:I, s:I, s:I, s:I, s:I}", "id", (int)i, "cpu",
-					host_cpu(m->host, i), "running",
-					running == BATON_NONE ? json_null() : json_integer(running), "owner", name, "busy_ns",
-					(json_int_t)busy, "idle_ns", (json_int_t)idle, "other_ns", (json_int_t)other, "wall_ns",
-					(json_int_t)(busy + idle + other), "decisions",
-					(json_int_t)pool->pcpus[i].decisions));
+		json_array_append_new(list, json_pack("{s:i, s:i, s:o, s:s?, s:I, s:I, s:I, s:I, s:I}", "id", (int)i,
+						      "cpu", host_cpu(m->host, i), "running",
+						      running == BATON_NONE ? json_null() : json_integer(running),
+						      "owner", name, "busy_ns", (json_int_t)busy, "idle_ns",
+						      (json_int_t)idle, "other_ns", (json_int_t)other, "wall_ns",
+						      (json_int_t)(busy + idle + other), "decisions",
+						      (json_int_t)pool->pcpus[i].decisions));
 	}
 	return list;
 }
@@ -201,22 +201,15 @@ static const struct {
 	bool service; /* open to the service VM too */
 	json_t *(*serve)(struct monitor *m, const struct requester *who, json_t *params);
 } methods[] = {
-	{"version", true, request_version},
-	{"vm.create", false, request_vm_create},
-	{"vm.list", true, request_vm_list},
-	{"vm.stop", false, request_vm_stop},
-	{"vm.destroy", false, request_vm_destroy},
-	{"vm.pause", false, request_vm_pause},
-	{"vm.resume", false, request_vm_resume},
-	{"sched.status", true, request_sched_status},
-	{"sched.load", true, request_sched_load},
-	{"sched.default", true, request_sched_default},
-	{"sched.unload", true, request_sched_unload},
-	{"sched.set", true, request_sched_set},
-	{"sched.change", true, request_sched_change},
-	{"sched.history", true, request_sched_history},
-	{"console.owner", true, request_console_owner},
-	{"shutdown", false, request_shutdown},
+    {"version", true, request_version},		  {"vm.create", false, request_vm_create},
+    {"vm.list", true, request_vm_list},		  {"vm.stop", false, request_vm_stop},
+    {"vm.destroy", false, request_vm_destroy},	  {"vm.pause", false, request_vm_pause},
+    {"vm.resume", false, request_vm_resume},	  {"sched.status", true, request_sched_status},
+    {"sched.load", true, request_sched_load},	  {"sched.default", true, request_sched_default},
+    {"sched.unload", true, request_sched_unload}, {"sched.set", true, request_sched_set},
+    {"sched.change", true, request_sched_change}, {"sched.history", true, request_sched_history},
+    {"sched.trace", false, request_sched_trace},  {"console.owner", true, request_console_owner},
+    {"shutdown", false, request_shutdown},
 };
 
 json_t *monitor_request(struct monitor *m, const struct requester *who, const char *method, json_t *params)

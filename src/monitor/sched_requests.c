@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sched_requests.c - methods about the scheduler: the loading request with its parameters (row S13), and its feedback. */
+/* sched_requests.c - methods about the scheduler: the loading request with its parameters (row S13), and its feedback.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,12 +18,13 @@ static json_t *describe_report(const struct change_report *r)
 
 	for (uint32_t i = 0; i < r->pcpu_count; i++)
 		json_array_append_new(per_pcpu, json_integer((json_int_t)r->blackout_per_pcpu_ns[i]));
-	o = json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "id", (json_int_t)r->id, "kind",
-		      change_kind_name(r->kind), "state",
-		      change_state_name(r->state), "phase", change_phase_name(r->phase), "from", r->from, "to", r->to, "how",
-		      change_how_name(r->how), "requester", r->requester, "blackout_ns", (json_int_t)r->blackout_ns,
-		      "attach_ns", (json_int_t)r->attach_ns, "attach_lock_ns", (json_int_t)r->attach_lock_ns, "took_ns",
-		      (json_int_t)(r->ended_ns > r->asked_ns ? r->ended_ns - r->asked_ns : 0), "blackout_per_pcpu_ns", per_pcpu);
+	o = json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "id", (json_int_t)r->id,
+		      "kind", change_kind_name(r->kind), "state", change_state_name(r->state), "phase",
+		      change_phase_name(r->phase), "from", r->from, "to", r->to, "how", change_how_name(r->how),
+		      "requester", r->requester, "blackout_ns", (json_int_t)r->blackout_ns, "attach_ns",
+		      (json_int_t)r->attach_ns, "attach_lock_ns", (json_int_t)r->attach_lock_ns, "took_ns",
+		      (json_int_t)(r->ended_ns > r->asked_ns ? r->ended_ns - r->asked_ns : 0), "blackout_per_pcpu_ns",
+		      per_pcpu);
 	if (r->image[0])
 		json_object_set_new(o, "image", json_string(r->image));
 	if (r->digest[0])
@@ -38,13 +40,14 @@ static json_t *describe_attached(struct pool *pool, struct attached *a) REQUIRES
 
 	for (uint32_t i = 0; i < a->ops->parameter_count; i++)
 		if (a->ops->parameters[i].scope == BATON_SCOPE_POOL)
-			json_object_set_new(params, a->ops->parameters[i].name, json_integer(baton_param(a->region, i)));
-	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s?, s:b, s:I, s:I, s:o}", "id", (int)a->id, "name", a->ops->name,
-			 "version", a->ops->version, "role",
-			 a == manager_active(pool) ? "active" : (a->id == 0 ? "default" : "shadow"), "image",
-			 a->image ? image_source(a->image) : "built in", "digest", a->image ? image_digest(a->image) : NULL,
-			 "faulty", a->faulty, "asked", (json_int_t)a->asked, "wrong", (json_int_t)a->wrong, "parameters",
-			 params);
+			json_object_set_new(params, a->ops->parameters[i].name,
+					    json_integer(baton_param(a->region, i)));
+	return json_pack("{s:i, s:s, s:s, s:s, s:b, s:s, s:s?, s:b, s:I, s:I, s:o}", "id", (int)a->id, "name",
+			 a->ops->name, "version", a->ops->version, "role",
+			 a == manager_active(pool) ? "active" : (a->id == 0 ? "default" : "shadow"), "loaded", 1,
+			 "image", a->image ? image_source(a->image) : "built in", "digest",
+			 a->image ? image_digest(a->image) : NULL, "faulty", a->faulty, "asked", (json_int_t)a->asked,
+			 "wrong", (json_int_t)a->wrong, "parameters", params);
 }
 
 json_t *request_sched_status(struct monitor *m, const struct requester *who, json_t *params) NO_TSA
@@ -57,10 +60,11 @@ json_t *request_sched_status(struct monitor *m, const struct requester *who, jso
 	for (uint32_t i = 0; i < POOL_ATTACHED_MAX; i++)
 		if (pool->attached[i])
 			json_array_append_new(list, describe_attached(pool, pool->attached[i]));
-	reply = json_pack("{s:b, s:s, s:s, s:o, s:I, s:I, s:I, s:I}", "ok", 1, "active", manager_active(pool)->ops->name,
-			  "default", manager_default(pool)->ops->name, "schedulers", list, "decisions",
-			  (json_int_t)pool->decisions, "wrong_answers", (json_int_t)pool->wrong_answers, "fallbacks",
-			  (json_int_t)pool->fallbacks, "pcpus", (json_int_t)pool->pcpu_count);
+	reply =
+	    json_pack("{s:b, s:s, s:s, s:o, s:I, s:I, s:I, s:I}", "ok", 1, "active", manager_active(pool)->ops->name,
+		      "default", manager_default(pool)->ops->name, "schedulers", list, "decisions",
+		      (json_int_t)pool->decisions, "wrong_answers", (json_int_t)pool->wrong_answers, "fallbacks",
+		      (json_int_t)pool->fallbacks, "pcpus", (json_int_t)pool->pcpu_count);
 	pool_leave(pool);
 	json_object_set_new(reply, "slots_free", json_integer((json_int_t)arena_slots_free(m->arena)));
 	json_object_set_new(reply, "changes", json_integer((json_int_t)change_queue_last(m->changes)));
@@ -80,7 +84,8 @@ static void sign(const struct monitor *m, const struct requester *who, struct ch
 		snprintf(spec->requester, sizeof spec->requester, "operator");
 	else
 		snprintf(spec->requester, sizeof spec->requester, "service VM %.48s",
-			 who->vm >= 1 && who->vm <= m->max_vms && m->vms[who->vm - 1] ? m->vms[who->vm - 1]->name : "?");
+			 who->vm >= 1 && who->vm <= m->max_vms && m->vms[who->vm - 1] ? m->vms[who->vm - 1]->name
+										      : "?");
 }
 
 static int read_word(const char *word, const char *const *words, size_t count, const char *what, struct error *e)
@@ -88,8 +93,8 @@ static int read_word(const char *word, const char *const *words, size_t count, c
 	for (size_t i = 0; i < count; i++)
 		if (strcmp(word, words[i]) == 0)
 			return (int)i;
-	return error_set(e, -EINVAL, "%s is one of %s, %s%s%s, not \"%.32s\"", what, words[0], words[1], count > 2 ? ", " : "",
-			 count > 2 ? words[2] : "", word);
+	return error_set(e, -EINVAL, "%s is one of %s, %s%s%s, not \"%.32s\"", what, words[0], words[1],
+			 count > 2 ? ", " : "", count > 2 ? words[2] : "", word);
 }
 
 static int read_how(const char *how, struct change_spec *spec, struct error *e)
@@ -161,8 +166,8 @@ json_t *request_sched_load(struct monitor *m, const struct requester *who, json_
 	json_error_t why;
 	int r;
 
-	if (!params || json_unpack_ex(params, &why, JSON_STRICT, "{s?s, s?s, s?o, s?s, s?s}", "name", &name, "image", &image,
-				      "params", &settings, "how", &how, "old", &old) < 0)
+	if (!params || json_unpack_ex(params, &why, JSON_STRICT, "{s?s, s?s, s?o, s?s, s?s}", "name", &name, "image",
+				      &image, "params", &settings, "how", &how, "old", &old) < 0)
 		return reply_error(EINVAL, "sched.load: %.200s", params ? why.text : "parameters are missing");
 	if (name[0] == '\0' && image[0] == '\0')
 		return reply_error(EINVAL, "which scheduler? give a name, an image, or both");
@@ -217,8 +222,8 @@ json_t *request_sched_change(struct monitor *m, const struct requester *who, jso
 	if (!json_is_integer(id))
 		return reply_error(EINVAL, "which change? give its id, as sched.load answered it");
 	if (change_queue_report(m->changes, (uint64_t)json_integer_value(id), &report) < 0)
-		return reply_error(ENOENT, "no change %lld is known (the last %d are kept)", (long long)json_integer_value(id),
-				   CHANGE_HISTORY);
+		return reply_error(ENOENT, "no change %lld is known (the last %d are kept)",
+				   (long long)json_integer_value(id), CHANGE_HISTORY);
 	reply = describe_report(&report);
 	json_object_set_new(reply, "ok", json_true());
 	return reply;
@@ -234,6 +239,37 @@ json_t *request_sched_history(struct monitor *m, const struct requester *who, js
 		if (change_queue_report(m->changes, id, &report) == 0)
 			json_array_append_new(list, describe_report(&report));
 	return json_pack("{s:b, s:o}", "ok", 1, "changes", list);
+}
+
+/* ---- what happened last, event by event ---- */
+
+json_t *request_sched_trace(struct monitor *m, const struct requester *who, json_t *params) NO_TSA
+{
+	json_int_t last = json_integer_value(json_object_get(params, "last"));
+	struct trace_ring *copy = malloc(sizeof *copy);
+	json_t *list = json_array();
+	uint64_t first, now;
+
+	if (!copy) {
+		json_decref(list);
+		return reply_error(ENOMEM, "no memory for a copy of the trace");
+	}
+	now = pool_enter(m->pool);
+	*copy = *m->pool->trace;
+	pool_leave(m->pool);
+	if (last <= 0 || last > TRACE_RECORDS)
+		last = TRACE_RECORDS;
+	first = copy->written > (uint64_t)last ? copy->written - (uint64_t)last : 0;
+	for (uint64_t i = first; i < copy->written; i++) {
+		const struct trace_record *t = &copy->records[i % TRACE_RECORDS];
+
+		json_array_append_new(list,
+				      json_pack("{s:I, s:s, s:i, s:i, s:I, s:I}", "ns", (json_int_t)(t->time_ns - now),
+						"event", trace_kind_name(t->kind), "vcpu", (int)t->vcpu, "pcpu",
+						(int)t->pcpu, "a", (json_int_t)t->a, "b", (json_int_t)t->b));
+	}
+	free(copy);
+	return json_pack("{s:b, s:o}", "ok", 1, "records", list);
 }
 
 /* ---- tuning ---- */
@@ -261,11 +297,13 @@ static int set_vm(struct monitor *m, json_t *key, const char *name, int64_t valu
 	int r = 0;
 
 	if (!w)
-		return error_set(e, -ENOENT, "a VM has no parameter %.32s; there are weight, cap_percent, warp_ns, warp_limit_ns, "
-					     "unwarp_ns, budget_ns, period_ns, latency_ns",
+		return error_set(e, -ENOENT,
+				 "a VM has no parameter %.32s; there are weight, cap_percent, warp_ns, warp_limit_ns, "
+				 "unwarp_ns, budget_ns, period_ns, latency_ns",
 				 name);
 	if (value < (int64_t)w->min || value > (int64_t)w->max)
-		return error_set(e, -ERANGE, "%s takes a whole number from %" PRIu64 " to %" PRIu64, name, w->min, w->max);
+		return error_set(e, -ERANGE, "%s takes a whole number from %" PRIu64 " to %" PRIu64, name, w->min,
+				 w->max);
 	vm = vm_find(m, key, e);
 	if (!vm)
 		return -ENOENT;
@@ -294,8 +332,8 @@ json_t *request_sched_set(struct monitor *m, const struct requester *who, json_t
 	json_error_t why;
 	int r;
 
-	if (!params || json_unpack_ex(params, &why, JSON_STRICT, "{s:s, s:I, s?o, s?s}", "parameter", &name, "value", &value,
-				      "vm", &vm, "scheduler", &scheduler) < 0)
+	if (!params || json_unpack_ex(params, &why, JSON_STRICT, "{s:s, s:I, s?o, s?s}", "parameter", &name, "value",
+				      &value, "vm", &vm, "scheduler", &scheduler) < 0)
 		return reply_error(EINVAL, "sched.set: %.200s", params ? why.text : "give a parameter and a value");
 	r = vm ? set_vm(m, vm, name, value, &e) : set_pool(m, scheduler, name, value, &e);
 	return r < 0 ? reply_from(r, &e) : reply_ok();

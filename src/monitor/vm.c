@@ -7,7 +7,7 @@
 #include "monitor/internal.h"
 
 #define LINUX_MEM_DEFAULT_MIB 128
-#define VM_MEM_MAX_MIB (1024 * 1024)
+#define VM_MEM_MAX_MIB	      (1024 * 1024)
 
 static const char *const state_names[] = {"running", "paused", "off", "crashed"};
 
@@ -47,7 +47,8 @@ struct vm *vm_find(struct monitor *m, json_t *id_or_name, struct error *e)
 	if (!id_or_name)
 		error_set(e, -EINVAL, "no VM is named: give \"vm\", an id or a name");
 	else if (json_is_string(id_or_name))
-		error_set(e, -ENOENT, "no VM is called %.64s; `baton ls` shows those that are there", json_string_value(id_or_name));
+		error_set(e, -ENOENT, "no VM is called %.64s; `baton ls` shows those that are there",
+			  json_string_value(id_or_name));
 	else
 		error_set(e, -ENOENT, "no VM has the id %lld; `baton ls` shows those that are there",
 			  (long long)json_integer_value(id_or_name));
@@ -72,9 +73,9 @@ static void on_ended(void *ctx, enum vcpu_next how)
 }
 
 static const struct host_vm_ops vm_host_ops = {
-	.console_out = on_console,
-	.hypercall = hypercall_dispatch,
-	.ended = on_ended,
+    .console_out = on_console,
+    .hypercall = hypercall_dispatch,
+    .ended = on_ended,
 };
 
 /* ---- creation ---- */
@@ -98,7 +99,8 @@ static int read_wishes(json_t *params, struct vm_params *p, struct error *e)
 			continue;
 		if (!json_is_integer(value) || json_integer_value(value) < (json_int_t)w->min ||
 		    json_integer_value(value) > (json_int_t)w->max)
-			return error_set(e, -ERANGE, "%s takes a whole number from %" PRIu64 " to %" PRIu64, key, w->min, w->max);
+			return error_set(e, -ERANGE, "%s takes a whole number from %" PRIu64 " to %" PRIu64, key,
+					 w->min, w->max);
 		wish_put(&p->wishes, w, (uint64_t)json_integer_value(value));
 	}
 	return 0;
@@ -112,9 +114,9 @@ static int read_params(json_t *params, struct vm_params *p, struct error *e)
 	json_t *value;
 
 	*p = (struct vm_params){.vcpus = 1, .memory_mib = LINUX_MEM_DEFAULT_MIB, .role = "guest"};
-	if (!params || json_unpack_ex(params, &why, 0, "{s?s, s?s, s?s, s?s, s?s, s?I, s?I}", "name", &p->name, "kernel",
-				      &p->kernel, "initrd", &p->initrd, "cmdline", &p->cmdline, "role", &p->role, "vcpus",
-				      &p->vcpus, "memory_mib", &p->memory_mib) < 0)
+	if (!params || json_unpack_ex(params, &why, 0, "{s?s, s?s, s?s, s?s, s?s, s?I, s?I}", "name", &p->name,
+				      "kernel", &p->kernel, "initrd", &p->initrd, "cmdline", &p->cmdline, "role",
+				      &p->role, "vcpus", &p->vcpus, "memory_mib", &p->memory_mib) < 0)
 		return error_set(e, -EINVAL, "vm.create: %.200s", params ? why.text : "parameters are missing");
 	json_object_foreach(params, key, value)
 	{
@@ -126,16 +128,19 @@ static int read_params(json_t *params, struct vm_params *p, struct error *e)
 			return error_set(e, -EINVAL, "vm.create has no parameter %.64s", key);
 	}
 	if (!p->kernel)
-		return error_set(e, -EINVAL, "a VM needs a kernel: give --kernel FILE (bzImage, ELF with PVH note, or nano guest)");
+		return error_set(e, -EINVAL,
+				 "a VM needs a kernel: give --kernel FILE (bzImage, ELF with PVH note, or nano guest)");
 	if (p->vcpus < 1 || p->vcpus > MACHINE_VCPUS_MAX)
-		return error_set(e, -ERANGE, "a VM has 1 to %d vCPUs, not %lld", MACHINE_VCPUS_MAX, (long long)p->vcpus);
+		return error_set(e, -ERANGE, "a VM has 1 to %d vCPUs, not %lld", MACHINE_VCPUS_MAX,
+				 (long long)p->vcpus);
 	if (p->memory_mib < 1 || p->memory_mib > VM_MEM_MAX_MIB)
 		return error_set(e, -ERANGE, "a VM has 1 to %d MiB of memory, not %lld", VM_MEM_MAX_MIB,
 				 (long long)p->memory_mib);
 	if (strcmp(p->role, "guest") != 0 && strcmp(p->role, "service") != 0)
 		return error_set(e, -EINVAL, "role is \"guest\" or \"service\", not \"%.32s\"", p->role);
 	if (p->name && (strlen(p->name) >= VM_NAME_MAX || p->name[0] == '\0' || strpbrk(p->name, "/ \t\n")))
-		return error_set(e, -EINVAL, "a VM's name has 1 to %d characters, no blank and no slash", VM_NAME_MAX - 1);
+		return error_set(e, -EINVAL, "a VM's name has 1 to %d characters, no blank and no slash",
+				 VM_NAME_MAX - 1);
 	return read_wishes(params, p, e);
 }
 
@@ -150,11 +155,13 @@ static int enlist(struct monitor *m, struct vm *vm, struct error *e)
 		if (!m->vms[i])
 			free_place = MIN(free_place, i);
 		else if (vm->name[0] && strcmp(m->vms[i]->name, vm->name) == 0)
-			r = error_set(e, -EEXIST, "a VM called %s exists already; choose another name, or `baton destroy %s` first",
+			r = error_set(e, -EEXIST,
+				      "a VM called %s exists already; choose another name, or `baton destroy %s` first",
 				      vm->name, vm->name);
 	}
 	if (r == 0 && free_place == m->max_vms)
-		r = error_set(e, -ENOSPC, "there are %u VMs already; destroy one, or start batond with a larger --max-vms",
+		r = error_set(e, -ENOSPC,
+			      "there are %u VMs already; destroy one, or start batond with a larger --max-vms",
 			      m->max_vms);
 	if (r == 0) {
 		vm->id = free_place + 1;
@@ -210,12 +217,12 @@ int vm_create(struct monitor *m, json_t *params, struct vm **ret, struct error *
 	vm->state = VM_PAUSED;
 	vm->boots = 1;
 	machine = (struct machine_config){
-		.kernel = p.kernel,
-		.initrd = p.initrd,
-		.cmdline = p.cmdline,
-		.boot = MACHINE_BOOT_AUTO,
-		.vcpus = vm->vcpus,
-		.mem_bytes = vm->mem_bytes,
+	    .kernel = p.kernel,
+	    .initrd = p.initrd,
+	    .cmdline = p.cmdline,
+	    .boot = MACHINE_BOOT_AUTO,
+	    .vcpus = vm->vcpus,
+	    .mem_bytes = vm->mem_bytes,
 	};
 	pthread_mutex_lock(&vm->life);
 	r = console_new(0, &vm->console);
@@ -410,12 +417,12 @@ static void describe_vcpus(struct vm *vm, json_t *to, struct pool_times *sum) NO
 		sum->wait_ns += copy[i].t.wait_ns;
 		sum->blocked_ns += copy[i].t.blocked_ns;
 		json_array_append_new(
-			to, json_pack("{s:i, s:s, s:o, s:I, s:I, s:I, s:I, s:I}", "index", (int)i, "state",
-				      v->paused && v->state == BATON_VCPU_BLOCKED ? "paused" : names[v->state], "pcpu",
-				      v->pcpu == BATON_NONE ? json_null() : json_integer(v->pcpu), "run_ns",
-				      (json_int_t)copy[i].t.run_ns, "wait_ns", (json_int_t)copy[i].t.wait_ns, "blocked_ns",
-				      (json_int_t)copy[i].t.blocked_ns, "starts", (json_int_t)v->starts, "migrations",
-				      (json_int_t)v->migrations));
+		    to, json_pack("{s:i, s:s, s:o, s:I, s:I, s:I, s:I, s:I}", "index", (int)i, "state",
+				  v->paused && v->state == BATON_VCPU_BLOCKED ? "paused" : names[v->state], "pcpu",
+				  v->pcpu == BATON_NONE ? json_null() : json_integer(v->pcpu), "run_ns",
+				  (json_int_t)copy[i].t.run_ns, "wait_ns", (json_int_t)copy[i].t.wait_ns, "blocked_ns",
+				  (json_int_t)copy[i].t.blocked_ns, "starts", (json_int_t)v->starts, "migrations",
+				  (json_int_t)v->migrations));
 	}
 }
 
@@ -440,16 +447,16 @@ json_t *vm_describe(struct monitor *m, struct vm *vm)
 		weight = pool->vms[id].weight;
 		pool_leave(pool);
 	}
-	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:I, s:i, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:I, s:b, s:I, s:i, s:s, "
-			 "s:I, s:b, s:o}",
-			 "id", (int)vm->id, "name", vm->name, "role", vm->service ? "service" : "guest", "kind",
-			 vm->nano ? "nano" : "linux", "state", state_names[vm->state], "vcpus", (int)vm->vcpus, "memory_mib",
-			 (json_int_t)(vm->mem_bytes / MIB), "weight", (int)weight, "run_ns", (json_int_t)sum.run_ns, "wait_ns",
-			 (json_int_t)sum.wait_ns, "blocked_ns", (json_int_t)sum.blocked_ns, "heartbeats",
-			 (json_int_t)pulse.beats, "heartbeat_holes", (json_int_t)pulse.holes, "heartbeat_gap_ms",
-			 (double)pulse.gap_guest_ns / 1e6, "heartbeat_gap_host_ms", (double)pulse.gap_host_ns / 1e6,
-			 "since_heartbeat_ms", pulse.beats ? (double)(clock_now_ns() - pulse.host_ns) / 1e6 : -1.0, "datum",
-			 (json_int_t)pulse.datum, "failed", pulse.failed, "failed_reason", (json_int_t)pulse.failed_reason,
-			 "exit_status", vm->exit_status, "reason", vm->reason, "boots", (json_int_t)vm->boots, "console_owner",
-			 owner, "vcpu", vcpus);
+	return json_pack(
+	    "{s:i, s:s, s:s, s:s, s:s, s:i, s:I, s:i, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:I, s:b, s:I, s:i, s:s, "
+	    "s:I, s:b, s:o}",
+	    "id", (int)vm->id, "name", vm->name, "role", vm->service ? "service" : "guest", "kind",
+	    vm->nano ? "nano" : "linux", "state", state_names[vm->state], "vcpus", (int)vm->vcpus, "memory_mib",
+	    (json_int_t)(vm->mem_bytes / MIB), "weight", (int)weight, "run_ns", (json_int_t)sum.run_ns, "wait_ns",
+	    (json_int_t)sum.wait_ns, "blocked_ns", (json_int_t)sum.blocked_ns, "heartbeats", (json_int_t)pulse.beats,
+	    "heartbeat_holes", (json_int_t)pulse.holes, "heartbeat_gap_ms", (double)pulse.gap_guest_ns / 1e6,
+	    "heartbeat_gap_host_ms", (double)pulse.gap_host_ns / 1e6, "since_heartbeat_ms",
+	    pulse.beats ? (double)(clock_now_ns() - pulse.host_ns) / 1e6 : -1.0, "datum", (json_int_t)pulse.datum,
+	    "failed", pulse.failed, "failed_reason", (json_int_t)pulse.failed_reason, "exit_status", vm->exit_status,
+	    "reason", vm->reason, "boots", (json_int_t)vm->boots, "console_owner", owner, "vcpu", vcpus);
 }

@@ -12,11 +12,12 @@ static const struct {
 } wishes_table[] = {
 #define WISH(field, min, max)                                                                                          \
 	{                                                                                                              \
-		{#field, min, max}, offsetof(struct baton_vm, field), sizeof(((struct baton_vm *)NULL)->field)          \
+		{#field, min, max}, offsetof(struct baton_vm, field), sizeof(((struct baton_vm *)NULL)->field)         \
 	}
-	WISH(weight, 1, 65536),		    WISH(cap_percent, 0, 100 * BATON_PCPUS_MAX), WISH(warp_ns, 0, WISH_NS_MAX),
-	WISH(warp_limit_ns, 0, WISH_NS_MAX), WISH(unwarp_ns, 0, WISH_NS_MAX),		 WISH(budget_ns, 0, WISH_NS_MAX),
-	WISH(period_ns, 0, WISH_NS_MAX),    WISH(latency_ns, 0, WISH_NS_MAX),
+    WISH(weight, 1, 65536),	     WISH(cap_percent, 0, 100 * BATON_PCPUS_MAX),
+    WISH(warp_ns, 0, WISH_NS_MAX),   WISH(warp_limit_ns, 0, WISH_NS_MAX),
+    WISH(unwarp_ns, 0, WISH_NS_MAX), WISH(budget_ns, 0, WISH_NS_MAX),
+    WISH(period_ns, 0, WISH_NS_MAX), WISH(latency_ns, 0, WISH_NS_MAX),
 #undef WISH
 };
 

@@ -2,8 +2,8 @@
 /*
  * attached.c - the region of an attached scheduler, the calls into it, and its imports. See attached.h.
  *
- * Layout of the mapping: one guard page, the region, one guard page, so that a policy that runs over the end of its state
- * faults instead of reaching anything of the monitor's.
+ * Layout of the mapping: one guard page, the region, one guard page, so that a policy that runs over the end of its
+ * state faults instead of reaching anything of the monitor's.
  */
 #include "sched/attached.h"
 
@@ -16,8 +16,8 @@
 #include "sched/loader/image.h"
 #include "sched/pool.h"
 
-#define REGION_MAX (UINT64_C(1) << 30)
-#define PAGE_BYTES UINT64_C(4096)
+#define REGION_MAX  (UINT64_C(1) << 30)
+#define PAGE_BYTES  UINT64_C(4096)
 #define STATE_ALIGN UINT64_C(64)
 
 /* ---- the region ---- */
@@ -47,8 +47,9 @@ static int region_map(struct attached *a, struct error *e)
 	char *base;
 
 	if (size > REGION_MAX)
-		return error_set(e, -E2BIG, "scheduler %s wants %" PRIu64 " MiB of state: more than 1 GiB; lower its "
-					    "vcpu_state_size or the pool's slots",
+		return error_set(e, -E2BIG,
+				 "scheduler %s wants %" PRIu64 " MiB of state: more than 1 GiB; lower its "
+				 "vcpu_state_size or the pool's slots",
 				 ops->name, size >> 20);
 	base = mmap(NULL, size + 2 * PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (base == MAP_FAILED)
@@ -62,22 +63,22 @@ static int region_map(struct attached *a, struct error *e)
 	a->region = (struct baton_region *)(void *)(base + PAGE_BYTES);
 	a->region_bytes = size + 2 * PAGE_BYTES;
 	*a->region = (struct baton_region){
-		.abi = BATON_SCHEDULER_ABI,
-		.size = (uint32_t)size,
-		.pcpu_slots = p->pcpu_count,
-		.vm_slots = p->vm_slots,
-		.vcpu_slots = p->vcpu_slots,
-		.pcpus = (uint32_t)pcpus,
-		.vms = (uint32_t)vms,
-		.vcpus = (uint32_t)vcpus,
-		.params = (uint32_t)params,
-		.scratch = (uint32_t)scratch,
-		.pool_state = (uint32_t)pool_state,
-		.vcpu_state = (uint32_t)vcpu_state,
-		.vcpu_stride = (uint32_t)stride,
-		.slice_min_ns = p->slice_min_ns,
-		.slice_max_ns = p->slice_max_ns,
-		.migration_cost_ns = p->migration_cost_ns,
+	    .abi = BATON_SCHEDULER_ABI,
+	    .size = (uint32_t)size,
+	    .pcpu_slots = p->pcpu_count,
+	    .vm_slots = p->vm_slots,
+	    .vcpu_slots = p->vcpu_slots,
+	    .pcpus = (uint32_t)pcpus,
+	    .vms = (uint32_t)vms,
+	    .vcpus = (uint32_t)vcpus,
+	    .params = (uint32_t)params,
+	    .scratch = (uint32_t)scratch,
+	    .pool_state = (uint32_t)pool_state,
+	    .vcpu_state = (uint32_t)vcpu_state,
+	    .vcpu_stride = (uint32_t)stride,
+	    .slice_min_ns = p->slice_min_ns,
+	    .slice_max_ns = p->slice_max_ns,
+	    .migration_cost_ns = p->migration_cost_ns,
 	};
 	for (uint32_t i = 0; i < p->pcpu_count; i++)
 		baton_pcpu(a->region, i)->running = BATON_NONE;
@@ -276,7 +277,8 @@ void attached_start(struct attached *a, uint32_t v, uint32_t pcpu, uint64_t now)
 	call_end();
 }
 
-void attached_stop(struct attached *a, uint32_t v, uint32_t pcpu, uint64_t started_ns, enum baton_stop why, uint64_t now)
+void attached_stop(struct attached *a, uint32_t v, uint32_t pcpu, uint64_t started_ns, enum baton_stop why,
+		   uint64_t now)
 {
 	/* It ran since it was started, but this scheduler answers only for the time since it heard of it. */
 	uint64_t since = MAX(started_ns, a->admitted_ns[v]);
@@ -426,7 +428,8 @@ size_t attached_dump(struct attached *a, char *buf, size_t size, uint64_t now)
 
 /* ---- parameters ---- */
 
-static const struct baton_parameter *find_parameter(const struct baton_scheduler *ops, const char *name, uint32_t *ret_index)
+static const struct baton_parameter *find_parameter(const struct baton_scheduler *ops, const char *name,
+						    uint32_t *ret_index)
 {
 	for (uint32_t i = 0; i < ops->parameter_count; i++) {
 		if (strcmp(ops->parameters[i].name, name) != 0)
@@ -448,13 +451,15 @@ static const struct baton_parameter *parameter_for(const struct baton_scheduler 
 	const struct baton_parameter *parameter = find_parameter(ops, name, ret_index);
 
 	if (!parameter) {
-		*ret_code = error_set(e, -ENOENT, "scheduler %s has no parameter %s; `baton sched info IMAGE` lists those it has",
+		*ret_code = error_set(e, -ENOENT,
+				      "scheduler %s has no parameter %s; `baton sched info IMAGE` lists those it has",
 				      ops->name, name);
 		return NULL;
 	}
 	if (value < parameter->min || value > parameter->max) {
-		*ret_code = error_set(e, -ERANGE, "%s = %" PRId64 " is out of range: %s takes %" PRId64 " to %" PRId64 " %s",
-				      name, value, ops->name, parameter->min, parameter->max, parameter->unit);
+		*ret_code =
+		    error_set(e, -ERANGE, "%s = %" PRId64 " is out of range: %s takes %" PRId64 " to %" PRId64 " %s",
+			      name, value, ops->name, parameter->min, parameter->max, parameter->unit);
 		return NULL;
 	}
 	return parameter;
@@ -462,7 +467,8 @@ static const struct baton_parameter *parameter_for(const struct baton_scheduler 
 
 static int needs_vm(const struct baton_scheduler *ops, const char *name, struct error *e)
 {
-	return error_set(e, -EINVAL, "%s is a parameter of a VM, not of scheduler %s: set it with `baton sched set --vm`", name,
+	return error_set(e, -EINVAL,
+			 "%s is a parameter of a VM, not of scheduler %s: set it with `baton sched set --vm`", name,
 			 ops->name);
 }
 
@@ -630,7 +636,7 @@ void baton_trace(uint32_t code, uint64_t a, uint64_t b) NO_TSA
 		.name = #f, .address = (uintptr_t)(f)                                                                  \
 	}
 const struct image_import sched_imports[] = {
-	IMPORT(baton_alarm), IMPORT(baton_kick), IMPORT(baton_hold),   IMPORT(baton_trace),
-	IMPORT(memcpy),	     IMPORT(memset),	 IMPORT(memmove),      IMPORT(memcmp),
+    IMPORT(baton_alarm), IMPORT(baton_kick), IMPORT(baton_hold), IMPORT(baton_trace),
+    IMPORT(memcpy),	 IMPORT(memset),     IMPORT(memmove),	 IMPORT(memcmp),
 };
 const size_t sched_import_count = ARRAY_SIZE(sched_imports);

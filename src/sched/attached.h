@@ -34,7 +34,7 @@ struct attached {
 	bool faulty;	     /* broke the contract; never asked again */
 	bool joined;	     /* attach was called and did not refuse: detach is owed */
 
-	uint64_t *admitted_ns; /* per vCPU slot: since when it hears of it; 0 = not admitted */
+	uint64_t *admitted_ns;		      /* per vCPU slot: since when it hears of it; 0 = not admitted */
 	uint64_t alarms[ATTACHED_ALARMS_MAX]; /* binary heap, earliest first */
 	uint32_t alarm_count;
 
@@ -70,7 +70,8 @@ void attached_retire(struct attached *a, uint32_t v, uint64_t now);
 void attached_wake(struct attached *a, uint32_t v, uint64_t now);
 void attached_sleep(struct attached *a, uint32_t v, uint64_t now);
 void attached_start(struct attached *a, uint32_t v, uint32_t pcpu, uint64_t now);
-void attached_stop(struct attached *a, uint32_t v, uint32_t pcpu, uint64_t started_ns, enum baton_stop why, uint64_t now);
+void attached_stop(struct attached *a, uint32_t v, uint32_t pcpu, uint64_t started_ns, enum baton_stop why,
+		   uint64_t now);
 void attached_spin(struct attached *a, uint32_t v, uint64_t now);
 void attached_ipi(struct attached *a, uint32_t from, uint32_t to, uint64_t now);
 void attached_interrupt(struct attached *a, uint32_t v, uint64_t now);
@@ -82,12 +83,13 @@ uint32_t attached_choose_console(struct attached *a, uint64_t now);
 int attached_give(struct attached *a, uint32_t v, struct baton_history *ret, uint64_t now);
 size_t attached_dump(struct attached *a, char *buf, size_t size, uint64_t now);
 
-/* Would a scheduler take this value of a parameter of its own (not of a VM)? -ENOENT no such parameter, -ERANGE (e names the
- * range), -EINVAL it is a VM's. */
+/* Would a scheduler take this value of a parameter of its own (not of a VM)? -ENOENT no such parameter, -ERANGE (e
+ * names the range), -EINVAL it is a VM's. */
 int scheduler_check_param(const struct baton_scheduler *ops, const char *name, int64_t value, uint32_t *ret_index,
 			  struct error *e);
-/* Parameters. Finds by name; checks range; stores and tells the policy. value is in the parameter's own unit. vm: BATON_NONE
- * for a parameter of the scheduler. Errors: as above (a VM's without a VM: -EINVAL), or the policy's own refusal. */
+/* Parameters. Finds by name; checks range; stores and tells the policy. value is in the parameter's own unit. vm:
+ * BATON_NONE for a parameter of the scheduler. Errors: as above (a VM's without a VM: -EINVAL), or the policy's own
+ * refusal. */
 int attached_set(struct attached *a, uint32_t vm, const char *name, int64_t value, uint64_t now, struct error *e);
 /* The same for a pool parameter before attach: stores without telling the policy. */
 int attached_preset(struct attached *a, const char *name, int64_t value, struct error *e);

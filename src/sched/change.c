@@ -11,7 +11,7 @@
 #include "sched/manager.h"
 #include "sched/source.h"
 
-#define ATTACH_BATCH 64	/* vCPUs handed over per hold of the lock */
+#define ATTACH_BATCH   64 /* vCPUs handed over per hold of the lock */
 #define CEASE_LIMIT_NS (2 * NSEC_PER_SEC)
 
 /* One change on its way. */
@@ -22,11 +22,12 @@ struct work {
 	struct change_report *report;
 	struct error e;
 
+	char where[sizeof((struct change_spec *)NULL)->image];
 	uint8_t *bytes; /* the fetched image */
 	size_t size;
 	struct image *image;
 	struct attached *from, *to;
-	bool fresh; /* `to` was attached by this change */
+	bool fresh;			  /* `to` was attached by this change */
 	int64_t before[BATON_PARAMS_MAX]; /* of the first told_count parameters: what they were before they were told */
 	uint32_t told_count;
 };
@@ -63,8 +64,8 @@ static void enter_phase(struct work *w, enum change_phase phase)
 		w->changer->progress(w->changer->ctx, w->report);
 }
 
-/* Which scheduler is active changes only by changes (which come one at a time) and by fallbacks, which go to the default:
- * so what is read here can only be replaced by the default until the commit. */
+/* Which scheduler is active changes only by changes (which come one at a time) and by fallbacks, which go to the
+ * default: so what is read here can only be replaced by the default until the commit. */
 static struct attached *active(struct pool *p)
 {
 	struct attached *a;
@@ -90,7 +91,12 @@ static struct attached *find(struct pool *p, const char *name)
 static int fetch(struct work *w)
 {
 	enter_phase(w, PHASE_FETCH);
-	return source_fetch(w->spec->image, w->changer->image_dir, w->spec->trusted, &w->bytes, &w->size, &w->e);
+	if (w->spec->image[0] != '\0')
+		snprintf(w->where, sizeof w->where, "%s", w->spec->image);
+	else
+		snprintf(w->where, sizeof w->where, "file:%s.baton", w->spec->name);
+	snprintf(w->report->image, sizeof w->report->image, "%s", w->where);
+	return source_fetch(w->where, w->changer->image_dir, w->spec->trusted, &w->bytes, &w->size, &w->e);
 }
 
 /* Is this the scheduler that was asked for, and will it take the parameters? For image_inspect, too. */
@@ -101,7 +107,8 @@ static int fits_request(void *ctx, const struct baton_scheduler *ops, struct err
 	int r = 0;
 
 	if (spec->name[0] != '\0' && strcmp(spec->name, ops->name) != 0)
-		return error_set(e, -EINVAL, "the image %s holds scheduler %s, not %s; ask for that name or another image",
+		return error_set(e, -EINVAL,
+				 "the image %s holds scheduler %s, not %s; ask for that name or another image",
 				 spec->image, ops->name, spec->name);
 	for (uint32_t i = 0; i < spec->param_count && r >= 0; i++)
 		r = scheduler_check_param(ops, spec->params[i].name, spec->params[i].value, &index, e);
@@ -114,7 +121,7 @@ static int verify(struct work *w)
 	int r;
 
 	enter_phase(w, PHASE_VERIFY);
-	r = image_load(w->changer->arena, w->bytes, w->size, w->spec->image, sched_imports, sched_import_count, &w->image,
+	r = image_load(w->changer->arena, w->bytes, w->size, w->where, sched_imports, sched_import_count, &w->image,
 		       &w->e);
 	if (r < 0)
 		return r;
@@ -146,7 +153,8 @@ static int admit_batch(struct work *w, struct pool *p, uint32_t first, uint32_t 
 		handover_record(p, giver, v, now, &h);
 		r = attached_admit(w->to, v, &h, now);
 		if (r < 0)
-			return error_set(&w->e, r, "scheduler %s refuses to take vCPU %u of VM %u over (%s); nothing was changed",
+			return error_set(&w->e, r,
+					 "scheduler %s refuses to take vCPU %u of VM %u over (%s); nothing was changed",
 					 w->to->ops->name, p->vcpus[v].index, p->vcpus[v].vm, strerror(-r));
 	}
 	return 0;
@@ -184,13 +192,15 @@ static int attach(struct work *w)
 	if (r < 0) {
 		pool_leave(p);
 		w->to = attached_free(w->to);
-		return error_set(&w->e, r, "%d schedulers are attached already; unload one with `baton sched unload NAME`",
+		return error_set(&w->e, r,
+				 "%d schedulers are attached already; unload one with `baton sched unload NAME`",
 				 POOL_ATTACHED_MAX);
 	}
 	w->fresh = true;
 	r = attached_attach(w->to, now);
 	if (r < 0)
-		error_set(&w->e, r, "scheduler %s refuses this pool (%s); nothing was changed", w->to->ops->name, strerror(-r));
+		error_set(&w->e, r, "scheduler %s refuses this pool (%s); nothing was changed", w->to->ops->name,
+			  strerror(-r));
 	else if (p->console_owner != BATON_NONE)
 		attached_boost(w->to, p->console_owner, now);
 	for (uint32_t v = 0; r >= 0 && v < p->vcpu_slots; v += ATTACH_BATCH) {
@@ -263,7 +273,8 @@ static int commit_cease(struct work *w)
 		error_set(&w->e, r, "%u of %u pCPUs did not come to rest in %" PRIu64 " s; nothing was changed",
 			  p->pcpu_count - p->ceased_count, p->pcpu_count, (uint64_t)(CEASE_LIMIT_NS / NSEC_PER_SEC));
 	if (r == 0 && p->host->ops->flush) {
-		/* Without the lock, which comes after the locks of devices; the sign keeps every pCPU at rest meanwhile. */
+		/* Without the lock, which comes after the locks of devices; the sign keeps every pCPU at rest
+		 * meanwhile. */
 		pool_leave(p);
 		r = p->host->ops->flush(p->host, why, sizeof why);
 		pool_enter(p);
@@ -316,7 +327,8 @@ static void untell_params(struct work *w)
 
 	while (w->told_count > 0) {
 		w->told_count--;
-		(void)attached_set(w->to, BATON_NONE, w->spec->params[w->told_count].name, w->before[w->told_count], now, NULL);
+		(void)attached_set(w->to, BATON_NONE, w->spec->params[w->told_count].name, w->before[w->told_count],
+				   now, NULL);
 	}
 	pool_leave(w->pool);
 }
@@ -375,12 +387,10 @@ static int change_load(struct work *w)
 {
 	int r = 0;
 
-	if (w->spec->image[0] == '\0') {
+	/* By name alone: the one that is loaded, else the image of that name in the image directory. */
+	if (w->spec->image[0] == '\0')
 		w->to = find(w->pool, w->spec->name);
-		if (!w->to)
-			return error_set(&w->e, -ENOENT, "no scheduler %s is loaded; say where its image is (--image file:%s.baton)",
-					 w->spec->name, w->spec->name);
-	} else {
+	if (!w->to) {
 		r = fetch(w);
 		if (r < 0)
 			return r;
@@ -420,7 +430,8 @@ static int change_unload(struct work *w)
 		return error_set(&w->e, -ENOENT, "no scheduler %s is loaded; `baton sched status` lists those that are",
 				 w->spec->name);
 	if (a->id == 0)
-		return error_set(&w->e, -EPERM, "%s is the built-in default scheduler and is always held", a->ops->name);
+		return error_set(&w->e, -EPERM, "%s is the built-in default scheduler and is always held",
+				 a->ops->name);
 	if (a == w->from)
 		r = change_default(w);
 	else

@@ -6,13 +6,13 @@
  *	  |         |         |         |
  *	  +---------+---------+---------+--> refused: everything is as it was
  *
- * fetch and verify happen beside the running scheduler (source.h, loader/image.h). attach makes the newcomer a shadow: it
- * takes over each vCPU's history in batches of bounded time under the pool's lock, and from then on hears the same events
- * as the active one. commit is the flip (manager_activate): `live` under the lock while guests go on, `cease` with every
- * pCPU at rest and the console flushed. settle unloads the old scheduler when that was asked.
+ * fetch and verify happen beside the running scheduler (source.h, loader/image.h). attach makes the newcomer a shadow:
+ *it takes over each vCPU's history in batches of bounded time under the pool's lock, and from then on hears the same
+ *events as the active one. commit is the flip (manager_activate): `live` under the lock while guests go on, `cease`
+ *with every pCPU at rest and the console flushed. settle unloads the old scheduler when that was asked.
  *
- * Threads: change_run is called by one thread at a time (the queue's, change_queue.h); it takes the pool's lock only for
- * the batches and the flip.
+ * Threads: change_run is called by one thread at a time (the queue's, change_queue.h); it takes the pool's lock only
+ *for the batches and the flip.
  */
 #ifndef SCHED_CHANGE_H
 #define SCHED_CHANGE_H
@@ -47,7 +47,7 @@ struct change_spec {
 	struct change_param params[BATON_PARAMS_MAX];
 	uint32_t param_count;
 	char requester[64]; /* who asked, for people */
-	bool trusted;	    /* the operator asked: images may lie anywhere on this host; else only in the image directory */
+	bool trusted; /* the operator asked: images may lie anywhere on this host; else only in the image directory */
 };
 
 enum change_state { CHANGE_QUEUED, CHANGE_RUNNING, CHANGE_DONE, CHANGE_REFUSED };
@@ -64,9 +64,9 @@ struct change_report {
 	char from[BATON_NAME_MAX], to[BATON_NAME_MAX]; /* who decided before, who decides after */
 	char image[512], digest[65];
 	uint64_t asked_ns, began_ns, ended_ns; /* CLOCK_MONOTONIC */
-	uint64_t attach_ns;	  /* how long the attaching took in all ... */
-	uint64_t attach_lock_ns;  /* ... and the longest time it held the lock at once */
-	uint64_t blackout_ns;	  /* live: how long nobody could get a decision; cease: the longest rest of a pCPU */
+	uint64_t attach_ns;		       /* how long the attaching took in all ... */
+	uint64_t attach_lock_ns;	       /* ... and the longest time it held the lock at once */
+	uint64_t blackout_ns; /* live: how long nobody could get a decision; cease: the longest rest of a pCPU */
 	uint32_t pcpu_count;
 	uint64_t blackout_per_pcpu_ns[BATON_PCPUS_MAX];
 	char error[ERROR_TEXT_MAX]; /* REFUSED: cause and next step */
@@ -81,8 +81,8 @@ struct changer {
 	void *ctx;
 };
 
-/* Carries the change out from beginning to end. report->id, asked_ns are the caller's; the rest is filled in here. Returns
- * 0 when done, or the negative errno of the refusal (report->error says why). */
+/* Carries the change out from beginning to end. report->id, asked_ns are the caller's; the rest is filled in here.
+ * Returns 0 when done, or the negative errno of the refusal (report->error says why). */
 int change_run(struct changer *changer, const struct change_spec *spec, struct change_report *report);
 
 const char *change_kind_name(enum change_kind kind);

@@ -15,8 +15,8 @@ struct change_queue {
 	struct lock lock;
 	pthread_cond_t changed; /* something was added, moved on or ended */
 	bool stop GUARDED_BY(lock);
-	uint64_t last_id GUARDED_BY(lock); /* given out */
-	uint64_t next_id GUARDED_BY(lock); /* the next to be carried out */
+	uint64_t last_id GUARDED_BY(lock);			     /* given out */
+	uint64_t next_id GUARDED_BY(lock);			     /* the next to be carried out */
 	struct change_spec specs[CHANGE_QUEUE_MAX] GUARDED_BY(lock); /* of id at id % CHANGE_QUEUE_MAX */
 	struct change_report reports[CHANGE_HISTORY] GUARDED_BY(lock);
 };
@@ -122,10 +122,10 @@ struct change_queue *change_queue_free(struct change_queue *q)
 int change_queue_add(struct change_queue *q, const struct change_spec *spec, uint64_t *ret_id, struct error *e)
 {
 	struct change_report report = {
-		.kind = spec->kind,
-		.state = CHANGE_QUEUED,
-		.how = spec->how,
-		.asked_ns = clock_now_ns(),
+	    .kind = spec->kind,
+	    .state = CHANGE_QUEUED,
+	    .how = spec->how,
+	    .asked_ns = clock_now_ns(),
 	};
 	int r = 0;
 

@@ -10,11 +10,11 @@ void handover_record(struct pool *p, struct attached *from, uint32_t v, uint64_t
 {
 	const struct pool_vcpu *vcpu = &p->vcpus[v];
 	struct baton_history known = {
-		.version = BATON_HISTORY_VERSION,
-		.weight = p->vms[vcpu->vm].weight,
-		.service_ns = pool_vcpu_times(p, v, now).run_ns,
-		.since_run_ns = vcpu->state == BATON_VCPU_RUNNING ? 0 : now - vcpu->since_ns,
-		.last_pcpu = vcpu->pcpu,
+	    .version = BATON_HISTORY_VERSION,
+	    .weight = p->vms[vcpu->vm].weight,
+	    .service_ns = pool_vcpu_times(p, v, now).run_ns,
+	    .since_run_ns = vcpu->state == BATON_VCPU_RUNNING ? 0 : now - vcpu->since_ns,
+	    .last_pcpu = vcpu->pcpu,
 	};
 	struct baton_history said = known;
 

@@ -2,9 +2,9 @@
 /*
  * pool.c - vCPU states, events and accounts. See pool.h.
  *
- * Each event has the same three steps: change the truth (and book the time that the old state lasted), tell every attached
- * scheduler, then ask the active one where that matters. Kicks are collected in a mask and sent once, when the lock is
- * dropped.
+ * Each event has the same three steps: change the truth (and book the time that the old state lasted), tell every
+ * attached scheduler, then ask the active one where that matters. Kicks are collected in a mask and sent once, when the
+ * lock is dropped.
  */
 #include "sched/pool.h"
 
@@ -16,7 +16,7 @@
 
 #define SLICE_MIN_NS (100 * NSEC_PER_USEC)
 #define SLICE_MAX_NS (1 * NSEC_PER_SEC)
-#define HOLD_MAX_NS (10 * NSEC_PER_SEC) /* nobody is withheld longer than this at a time */
+#define HOLD_MAX_NS  (10 * NSEC_PER_SEC) /* nobody is withheld longer than this at a time */
 
 #define pool_for_each_attached(p, a)                                                                                   \
 	for (uint32_t i_ = 0; i_ < POOL_ATTACHED_MAX; i_++)                                                            \
@@ -91,8 +91,8 @@ int pool_new(const struct pool_config *config, struct pool **ret, struct error *
 	r = attached_attach(a, now);
 	if (r < 0) {
 		pool_free_parts(p);
-		return error_set(e, r, "the default scheduler %s refuses this pool (%s)", config->default_scheduler->name,
-				 strerror(-r));
+		return error_set(e, r, "the default scheduler %s refuses this pool (%s)",
+				 config->default_scheduler->name, strerror(-r));
 	}
 	*ret = p;
 	return 0;
@@ -113,8 +113,8 @@ uint64_t pool_enter(struct pool *p)
 	return p->last_now_ns;
 }
 
-/* The kicks that were asked for since the last time, out of the pool's hands: they are sent when the lock is dropped, since
- * each may cost a system call, and the next decision need not wait for that. */
+/* The kicks that were asked for since the last time, out of the pool's hands: they are sent when the lock is dropped,
+ * since each may cost a system call, and the next decision need not wait for that. */
 struct kicks {
 	uint64_t mask[BATON_PCPUS_MAX / 64];
 };
@@ -253,7 +253,8 @@ int pool_vm_add(struct pool *p, const struct baton_vm *wishes, uint32_t *ret_vm)
 	p->vms[vm].used = 1;
 	if (p->vms[vm].weight == 0)
 		p->vms[vm].weight = POOL_WEIGHT_DEFAULT;
-	pool_for_each_attached(p, a) attached_refresh_vm(a, vm);
+	pool_for_each_attached (p, a)
+		attached_refresh_vm(a, vm);
 	*ret_vm = vm;
 	return 0;
 }
@@ -265,7 +266,8 @@ void pool_vm_remove(struct pool *p, uint32_t vm)
 	p->vms[vm] = (struct baton_vm){0};
 	if (p->console_owner == vm)
 		pool_console_give(p, BATON_NONE, p->last_now_ns);
-	pool_for_each_attached(p, a) attached_refresh_vm(a, vm);
+	pool_for_each_attached (p, a)
+		attached_refresh_vm(a, vm);
 }
 
 int pool_vcpu_add(struct pool *p, uint32_t vm, uint32_t index, const uint64_t *affinity, void *cookie, uint64_t now,
@@ -278,18 +280,19 @@ int pool_vcpu_add(struct pool *p, uint32_t vm, uint32_t index, const uint64_t *a
 	for (v = 0; v < p->vcpu_slots && p->vcpus[v].state != BATON_VCPU_FREE; v++)
 		;
 	if (v == p->vcpu_slots)
-		return error_set(e, -ENOSPC, "the pool is full: %u vCPUs; stop a VM or start batond with a larger --max-vms",
+		return error_set(e, -ENOSPC,
+				 "the pool is full: %u vCPUs; stop a VM or start batond with a larger --max-vms",
 				 p->vcpu_slots);
 	vcpu = &p->vcpus[v];
 	*vcpu = (struct pool_vcpu){
-		.state = BATON_VCPU_BLOCKED,
-		.vm = vm,
-		.index = index,
-		.pcpu = BATON_NONE,
-		.paused = true,
-		.since_ns = now,
-		.admitted_ns = now,
-		.cookie = cookie,
+	    .state = BATON_VCPU_BLOCKED,
+	    .vm = vm,
+	    .index = index,
+	    .pcpu = BATON_NONE,
+	    .paused = true,
+	    .since_ns = now,
+	    .admitted_ns = now,
+	    .cookie = cookie,
 	};
 	if (affinity)
 		memcpy(vcpu->affinity, affinity, sizeof vcpu->affinity);
@@ -303,7 +306,8 @@ int pool_vcpu_add(struct pool *p, uint32_t vm, uint32_t index, const uint64_t *a
 			continue;
 		r = attached_admit(a, v, NULL, now);
 		if (r < 0) {
-			error_set(e, r, "scheduler %s refuses the vCPU (%s); ask for less, or change the scheduler first",
+			error_set(e, r,
+				  "scheduler %s refuses the vCPU (%s); ask for less, or change the scheduler first",
 				  a->ops->name, strerror(-r));
 			break;
 		}
@@ -315,7 +319,8 @@ int pool_vcpu_add(struct pool *p, uint32_t vm, uint32_t index, const uint64_t *a
 			if (p->attached[told])
 				attached_retire(p->attached[told], v, now);
 		*vcpu = (struct pool_vcpu){.state = BATON_VCPU_FREE, .pcpu = BATON_NONE};
-		pool_for_each_attached(p, a) attached_refresh_vcpu(a, v);
+		pool_for_each_attached (p, a)
+			attached_refresh_vcpu(a, v);
 		return r;
 	}
 	trace_add(p->trace, now, TRACE_ADMIT, v, BATON_NONE, vm, index);
@@ -329,22 +334,26 @@ void pool_vcpu_remove(struct pool *p, uint32_t v, uint64_t now)
 	struct attached *a;
 
 	assert(vcpu->state == BATON_VCPU_BLOCKED);
-	pool_for_each_attached(p, a) attached_retire(a, v, now);
+	pool_for_each_attached (p, a)
+		attached_retire(a, v, now);
 	trace_add(p->trace, now, TRACE_RETIRE, v, BATON_NONE, 0, 0);
 	*vcpu = (struct pool_vcpu){.state = BATON_VCPU_FREE, .pcpu = BATON_NONE};
-	pool_for_each_attached(p, a) attached_refresh_vcpu(a, v);
+	pool_for_each_attached (p, a)
+		attached_refresh_vcpu(a, v);
 }
 
 /* ---- events ---- */
 
-/* v waits: should some pCPU be asked on its behalf? The active scheduler says which; an idle one is woken in any case. */
+/* v waits: should some pCPU be asked on its behalf? The active scheduler says which; an idle one is woken in any case.
+ */
 static void seek_pcpu(struct pool *p, uint32_t v, enum requester_kind by, uint64_t now) REQUIRES(p->lock)
 {
 	struct feedback fb;
 
 	if (p->cease)
 		return; /* everybody asks again when the sign is lowered */
-	manager_request(p, &(struct sched_request){.kind = REQUEST_PREEMPTION, .requester = by, .subject = v}, now, &fb);
+	manager_request(p, &(struct sched_request){.kind = REQUEST_PREEMPTION, .requester = by, .subject = v}, now,
+			&fb);
 	if (fb.owner != BATON_NONE)
 		pool_note_kick(p, fb.owner);
 }
@@ -362,7 +371,8 @@ void pool_wake(struct pool *p, uint32_t v, enum requester_kind by, uint64_t now)
 	}
 	vcpu_become(vcpu, BATON_VCPU_RUNNABLE, now);
 	trace_add(p->trace, now, TRACE_WAKE, v, BATON_NONE, by, 0);
-	pool_for_each_attached(p, a) attached_wake(a, v, now);
+	pool_for_each_attached (p, a)
+		attached_wake(a, v, now);
 	seek_pcpu(p, v, by, now);
 }
 
@@ -384,11 +394,12 @@ void pool_stop(struct pool *p, uint32_t pcpu, enum baton_stop why, uint64_t now)
 	vcpu_become(vcpu, why == BATON_STOP_BLOCKED ? BATON_VCPU_BLOCKED : BATON_VCPU_RUNNABLE, now);
 	c->put_aside = vcpu->state == BATON_VCPU_RUNNABLE ? v : BATON_NONE;
 	trace_add(p->trace, now, TRACE_STOP, v, pcpu, now - started_ns, why);
-	pool_for_each_attached(p, a) attached_stop(a, v, pcpu, started_ns, why, now);
+	pool_for_each_attached (p, a)
+		attached_stop(a, v, pcpu, started_ns, why, now);
 }
 
-/* Somebody idle could run v, which was put aside runnable: ask there. Keeps the pool work-conserving whatever a policy's
- * preempts says. */
+/* Somebody idle could run v, which was put aside runnable: ask there. Keeps the pool work-conserving whatever a
+ * policy's preempts says. */
 static void offer_to_idle(struct pool *p, uint32_t v) REQUIRES(p->lock)
 {
 	for (uint32_t i = 0; i < ARRAY_SIZE(p->idle_mask); i++) {
@@ -410,7 +421,8 @@ void pool_ask(struct pool *p, uint32_t pcpu, enum requester_kind by, uint64_t no
 
 	assert(c->running == BATON_NONE);
 	unnote_kick(p, pcpu); /* it is asking already */
-	manager_request(p, &(struct sched_request){.kind = REQUEST_PCPU_OWNER, .requester = by, .subject = pcpu}, now, fb);
+	manager_request(p, &(struct sched_request){.kind = REQUEST_PCPU_OWNER, .requester = by, .subject = pcpu}, now,
+			fb);
 	v = fb->owner;
 	pcpu_book(c, now);
 	c->decisions++;
@@ -430,7 +442,8 @@ void pool_ask(struct pool *p, uint32_t pcpu, enum requester_kind by, uint64_t no
 	c->running = v;
 	c->slice_end_ns = now + fb->slice_ns;
 	trace_add(p->trace, now, TRACE_START, v, pcpu, fb->slice_ns, p->active_id);
-	pool_for_each_attached(p, a) attached_start(a, v, pcpu, now);
+	pool_for_each_attached (p, a)
+		attached_start(a, v, pcpu, now);
 	if (c->put_aside != BATON_NONE && c->put_aside != v && p->vcpus[c->put_aside].state == BATON_VCPU_RUNNABLE)
 		offer_to_idle(p, c->put_aside);
 	c->put_aside = BATON_NONE;
@@ -445,8 +458,10 @@ void pool_tick(struct pool *p, uint32_t pcpu, uint64_t now)
 	trace_add(p->trace, now, TRACE_TICK, BATON_NONE, pcpu, 0, 0);
 	p->next_alarm_ns = TIME_NEVER;
 	p->alarm_pcpu = pcpu;
-	pool_for_each_attached(p, a) attached_tick(a, now);
-	pool_for_each_attached(p, a) p->next_alarm_ns = MIN(p->next_alarm_ns, attached_next_alarm(a));
+	pool_for_each_attached (p, a)
+		attached_tick(a, now);
+	pool_for_each_attached (p, a)
+		p->next_alarm_ns = MIN(p->next_alarm_ns, attached_next_alarm(a));
 }
 
 void pool_note_alarm(struct pool *p, uint64_t t)
@@ -468,21 +483,24 @@ void pool_spin(struct pool *p, uint32_t v, uint64_t now)
 {
 	struct attached *a;
 
-	pool_for_each_attached(p, a) attached_spin(a, v, now);
+	pool_for_each_attached (p, a)
+		attached_spin(a, v, now);
 }
 
 void pool_ipi(struct pool *p, uint32_t from, uint32_t to, uint64_t now)
 {
 	struct attached *a;
 
-	pool_for_each_attached(p, a) attached_ipi(a, from, to, now);
+	pool_for_each_attached (p, a)
+		attached_ipi(a, from, to, now);
 }
 
 void pool_interrupt(struct pool *p, uint32_t v, uint64_t now)
 {
 	struct attached *a;
 
-	pool_for_each_attached(p, a) attached_interrupt(a, v, now);
+	pool_for_each_attached (p, a)
+		attached_interrupt(a, v, now);
 }
 
 /* ---- the operator ---- */
@@ -501,7 +519,8 @@ bool pool_pause(struct pool *p, uint32_t v, uint64_t now)
 		vcpu->wake_pending = true;
 		vcpu_become(vcpu, BATON_VCPU_BLOCKED, now);
 		trace_add(p->trace, now, TRACE_SLEEP, v, BATON_NONE, 0, 0);
-		pool_for_each_attached(p, a) attached_sleep(a, v, now);
+		pool_for_each_attached (p, a)
+			attached_sleep(a, v, now);
 		return true;
 	case BATON_VCPU_BLOCKED:
 	case BATON_VCPU_FREE:
@@ -528,7 +547,8 @@ void pool_console_give(struct pool *p, uint32_t vm, uint64_t now)
 	if (p->console_owner == vm)
 		return;
 	p->console_owner = vm;
-	pool_for_each_attached(p, a) attached_boost(a, vm, now);
+	pool_for_each_attached (p, a)
+		attached_boost(a, vm, now);
 }
 
 void pool_vm_changed(struct pool *p, uint32_t vm, const char *name, uint64_t now)
@@ -537,8 +557,7 @@ void pool_vm_changed(struct pool *p, uint32_t vm, const char *name, uint64_t now
 	struct attached *a;
 	uint32_t i;
 
-	pool_for_each_attached(p, a)
-	{
+	pool_for_each_attached (p, a) {
 		attached_refresh_vm(a, vm);
 		parameter = attached_parameter(a, name, &i);
 		if (parameter && parameter->scope == BATON_SCOPE_VM)
@@ -634,6 +653,8 @@ struct attached *pool_find(struct pool *p, const char *name)
 {
 	struct attached *a;
 
-	pool_for_each_attached(p, a) if (strcmp(a->ops->name, name) == 0) return a;
+	pool_for_each_attached (p, a)
+		if (strcmp(a->ops->name, name) == 0)
+			return a;
 	return NULL;
 }

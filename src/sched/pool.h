@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pool.h - a set of pCPUs, a set of VMs, and the schedulers that are attached to them: one decides, all hear everything.
+ * pool.h - a set of pCPUs, a set of VMs, and the schedulers that are attached to them: one decides, all hear
+ *everything.
  *
  * The pool owns the truth about every vCPU; schedulers only order it. Losing a scheduler loses no vCPU:
  *
@@ -28,8 +29,8 @@
 #include "sched/request.h"
 #include "trace/ring.h"
 
-#define POOL_ATTACHED_MAX 9 /* the default and up to eight images */
-#define POOL_WRONG_LIMIT 16 /* wrong answers after which a scheduler is no longer asked */
+#define POOL_ATTACHED_MAX   9  /* the default and up to eight images */
+#define POOL_WRONG_LIMIT    16 /* wrong answers after which a scheduler is no longer asked */
 #define POOL_WEIGHT_DEFAULT 256
 
 struct pool_vcpu {
@@ -38,23 +39,23 @@ struct pool_vcpu {
 	uint32_t index;
 	uint32_t pcpu; /* where it runs, or ran last; BATON_NONE */
 	bool paused;
-	bool wake_pending;  /* woken while paused */
-	uint64_t since_ns;  /* when the present state began */
+	bool wake_pending; /* woken while paused */
+	uint64_t since_ns; /* when the present state began */
 	uint64_t admitted_ns;
 	uint64_t run_ns, wait_ns, blocked_ns; /* without the present state; see pool_vcpu_times */
 	uint64_t starts;
 	uint64_t migrations; /* starts on another pCPU than last time */
 	uint64_t affinity[BATON_PCPUS_MAX / 64];
 	uint64_t held_until_ns; /* the active policy withholds it on purpose until then */
-	void *cookie; /* the host's vCPU */
+	void *cookie;		/* the host's vCPU */
 };
 
 struct pool_pcpu {
-	uint32_t running; /* vCPU or BATON_NONE */
+	uint32_t running;   /* vCPU or BATON_NONE */
 	uint32_t put_aside; /* who ran here last and stayed runnable, until the next decision */
-	bool idle;	  /* asked, and nobody was there: waits for a kick */
-	bool ceased;	  /* came to rest for the cease sign */
-	uint64_t since_ns; /* when busy/idle/other began */
+	bool idle;	    /* asked, and nobody was there: waits for a kick */
+	bool ceased;	    /* came to rest for the cease sign */
+	uint64_t since_ns;  /* when busy/idle/other began */
 	uint64_t slice_end_ns;
 	uint64_t busy_ns, idle_ns, other_ns;
 	uint64_t decisions;
@@ -72,7 +73,7 @@ struct pool {
 	uint64_t slice_min_ns, slice_max_ns, migration_cost_ns;
 
 	struct attached *attached[POOL_ATTACHED_MAX] GUARDED_BY(lock); /* by identifier; [0] is the default */
-	uint32_t active_id GUARDED_BY(lock); /* the manager's stored identifier (row S14) */
+	uint32_t active_id GUARDED_BY(lock);			       /* the manager's stored identifier (row S14) */
 
 	uint64_t idle_mask[BATON_PCPUS_MAX / 64] GUARDED_BY(lock);
 	uint64_t kick_mask[BATON_PCPUS_MAX / 64] GUARDED_BY(lock); /* kicks asked for during a policy call */
@@ -95,7 +96,7 @@ struct pool {
 
 struct pool_config {
 	struct sched_host *host;
-	uint32_t pcpus;		    /* 1 .. BATON_PCPUS_MAX */
+	uint32_t pcpus; /* 1 .. BATON_PCPUS_MAX */
 	uint32_t vm_slots;
 	uint32_t vcpu_slots;
 	uint64_t slice_min_ns;	    /* 0 = 100 us */
@@ -131,7 +132,8 @@ void pool_wake(struct pool *p, uint32_t v, enum requester_kind by, uint64_t now)
 /* The vCPU that ran on pcpu stopped. why BLOCKED: the host has checked under this lock that nothing pends for it. */
 void pool_stop(struct pool *p, uint32_t pcpu, enum baton_stop why, uint64_t now) REQUIRES(p->lock);
 /* Who runs on pcpu next? Starts it (fb->owner, fb->slice_ns), or marks the pCPU idle (fb->owner = BATON_NONE). */
-void pool_ask(struct pool *p, uint32_t pcpu, enum requester_kind by, uint64_t now, struct feedback *fb) REQUIRES(p->lock);
+void pool_ask(struct pool *p, uint32_t pcpu, enum requester_kind by, uint64_t now, struct feedback *fb)
+    REQUIRES(p->lock);
 /* An alarm may be due. pool_alarm_for: when this pCPU's loop has to call it (TIME_NEVER: another one does). */
 void pool_tick(struct pool *p, uint32_t pcpu, uint64_t now) REQUIRES(p->lock);
 uint64_t pool_alarm_for(struct pool *p, uint32_t pcpu) REQUIRES(p->lock);
@@ -170,7 +172,8 @@ void pool_cease_end(struct pool *p) REQUIRES(p->lock);
 
 /* ---- schedulers ---- */
 
-/* Places a into the table of attached schedulers; -ENOSPC when it is full. It hears of vCPUs as they are admitted to it. */
+/* Places a into the table of attached schedulers; -ENOSPC when it is full. It hears of vCPUs as they are admitted to
+ * it. */
 int pool_attach(struct pool *p, struct attached *a) REQUIRES(p->lock);
 void pool_detach(struct pool *p, struct attached *a, uint64_t now) REQUIRES(p->lock);
 struct attached *pool_find(struct pool *p, const char *name) REQUIRES(p->lock);

@@ -37,7 +37,7 @@ struct sched_request {
 
 /* The answer that goes back to the requester (seed row S18). */
 struct feedback {
-	int status;	   /* 0 done; -ENOENT nobody; -EBADE the active scheduler's answer was wrong, the fallback's stands */
+	int status; /* 0 done; -ENOENT nobody; -EBADE the active scheduler's answer was wrong, the fallback's stands */
 	uint32_t owner;	   /* next owner: a vCPU, a pCPU or a VM, by the kind of request; BATON_NONE */
 	uint64_t slice_ns; /* REQUEST_PCPU_OWNER: for how long */
 	int32_t priority;  /* REQUEST_PRIORITY */

@@ -21,10 +21,11 @@ static int resolve(const char *where, const char *image_dir, bool trusted, char 
 	if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return error_set(e, -EINVAL, "no image is named; give file:NAME, for example file:bvt.baton");
 	if (!plain && !trusted)
-		return error_set(e, -EPERM, "a VM may only name images of the monitor's image directory, without a slash: %s",
-				 name);
+		return error_set(
+		    e, -EPERM, "a VM may only name images of the monitor's image directory, without a slash: %s", name);
 	if (plain && !image_dir && !trusted)
-		return error_set(e, -ENOENT, "batond was started without --images, so there is no directory for %s", name);
+		return error_set(e, -ENOENT, "batond was started without --images, so there is no directory for %s",
+				 name);
 	if (plain && image_dir)
 		n = snprintf(path, PATH_MAX, "%s/%s", image_dir, name);
 	else
@@ -47,8 +48,8 @@ int source_fetch(const char *where, const char *image_dir, bool trusted, uint8_t
 		return r;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
-		return error_set(e, -errno, "cannot open image %s: %s; `ls %s` shows what is there", path, strerror(errno),
-				 image_dir ? image_dir : ".");
+		return error_set(e, -errno, "cannot open image %s: %s; `ls %s` shows what is there", path,
+				 strerror(errno), image_dir ? image_dir : ".");
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return error_set(e, -EINVAL, "image %s is not a regular file", path);
 	if ((uint64_t)st.st_size > SOURCE_BYTES_MAX)

@@ -3,8 +3,8 @@
  * hypercall.c - the table of hypercalls: one function and one row each (include/baton/guest.h says what they mean).
  *
  * A row without a permission is open to the service VM alone: the strictest is the default. The calls of the service VM
- * carry JSON text and go through the same door as the operator's requests (monitor_request), which checks the permission
- * once more by method.
+ * carry JSON text and go through the same door as the operator's requests (monitor_request), which checks the
+ * permission once more by method.
  *
  * Threads: run loops. Nothing here waits for a run loop, a change or a device.
  */
@@ -120,9 +120,9 @@ static enum vcpu_next call_priority(struct ring *r) NO_TSA
 
 	manager_request(pool,
 			&(struct sched_request){
-				.kind = REQUEST_PRIORITY,
-				.requester = r->vm->service ? ASKED_BY_SERVICE_VM : ASKED_BY_GUEST_VM,
-				.subject = pool->vcpus[r->pool_vcpu].vm,
+			    .kind = REQUEST_PRIORITY,
+			    .requester = r->vm->service ? ASKED_BY_SERVICE_VM : ASKED_BY_GUEST_VM,
+			    .subject = pool->vcpus[r->pool_vcpu].vm,
 			},
 			now, &fb);
 	pool_leave(pool);
@@ -151,14 +151,14 @@ static enum vcpu_next call_wait_time(struct ring *r) NO_TSA
 /* ---- calls of the service VM: JSON text in the mailbox, the method by the number ---- */
 
 static const char *const service_methods[] = {
-	[BATON_CALL_VM_LIST - BATON_CALL_SERVICE] = "vm.list",
-	[BATON_CALL_SCHED_STATUS - BATON_CALL_SERVICE] = "sched.status",
-	[BATON_CALL_SCHED_LOAD - BATON_CALL_SERVICE] = "sched.load",
-	[BATON_CALL_SCHED_DEFAULT - BATON_CALL_SERVICE] = "sched.default",
-	[BATON_CALL_SCHED_UNLOAD - BATON_CALL_SERVICE] = "sched.unload",
-	[BATON_CALL_SCHED_SET - BATON_CALL_SERVICE] = "sched.set",
-	[BATON_CALL_SCHED_CHANGE - BATON_CALL_SERVICE] = "sched.change",
-	[BATON_CALL_CONSOLE_OWNER - BATON_CALL_SERVICE] = "console.owner",
+    [BATON_CALL_VM_LIST - BATON_CALL_SERVICE] = "vm.list",
+    [BATON_CALL_SCHED_STATUS - BATON_CALL_SERVICE] = "sched.status",
+    [BATON_CALL_SCHED_LOAD - BATON_CALL_SERVICE] = "sched.load",
+    [BATON_CALL_SCHED_DEFAULT - BATON_CALL_SERVICE] = "sched.default",
+    [BATON_CALL_SCHED_UNLOAD - BATON_CALL_SERVICE] = "sched.unload",
+    [BATON_CALL_SCHED_SET - BATON_CALL_SERVICE] = "sched.set",
+    [BATON_CALL_SCHED_CHANGE - BATON_CALL_SERVICE] = "sched.change",
+    [BATON_CALL_CONSOLE_OWNER - BATON_CALL_SERVICE] = "console.owner",
 };
 
 static json_t *serve_text(struct ring *r, const char *method, const uint8_t *text, size_t size)
@@ -185,9 +185,8 @@ static enum vcpu_next call_service(struct ring *r)
 	uint8_t *mailbox = machine_mailbox(machine, &size);
 	json_t *reply = serve_text(r, method, mailbox, size);
 
-	r->call->result = json_is_true(json_object_get(reply, "ok"))
-				  ? 0
-				  : -json_integer_value(json_object_get(reply, "code"));
+	r->call->result =
+	    json_is_true(json_object_get(reply, "ok")) ? 0 : -json_integer_value(json_object_get(reply, "code"));
 	length = json_dumpb(reply, (char *)mailbox, BATON_MAILBOX_MAX, JSON_COMPACT);
 	json_decref(reply);
 	if (length > BATON_MAILBOX_MAX) {
@@ -206,26 +205,26 @@ static const struct {
 	enum vcpu_next (*serve)(struct ring *r);
 	enum permission permission;
 } calls[] = {
-	{BATON_CALL_IDENTIFY, call_identify, FOR_EVERY_VM},
-	{BATON_CALL_YIELD, call_yield, FOR_EVERY_VM},
-	{BATON_CALL_BLOCK, call_block, FOR_EVERY_VM},
-	{BATON_CALL_CLOCK, call_clock, FOR_EVERY_VM},
-	{BATON_CALL_HEARTBEAT, call_heartbeat, FOR_EVERY_VM},
-	{BATON_CALL_FAILED, call_failed, FOR_EVERY_VM},
-	{BATON_CALL_CONSOLE_WRITE, call_console_write, FOR_EVERY_VM},
-	{BATON_CALL_CONSOLE_READ, call_console_read, FOR_EVERY_VM},
-	{BATON_CALL_PRIORITY, call_priority, FOR_EVERY_VM},
-	{BATON_CALL_EXIT, call_exit, FOR_EVERY_VM},
-	{BATON_CALL_MAILBOX, call_mailbox, FOR_EVERY_VM},
-	{BATON_CALL_WAIT_TIME, call_wait_time, FOR_EVERY_VM},
-	{BATON_CALL_VM_LIST, call_service, FOR_SERVICE_VM},
-	{BATON_CALL_SCHED_STATUS, call_service, FOR_SERVICE_VM},
-	{BATON_CALL_SCHED_LOAD, call_service, FOR_SERVICE_VM},
-	{BATON_CALL_SCHED_DEFAULT, call_service, FOR_SERVICE_VM},
-	{BATON_CALL_SCHED_UNLOAD, call_service, FOR_SERVICE_VM},
-	{BATON_CALL_SCHED_SET, call_service, FOR_SERVICE_VM},
-	{BATON_CALL_SCHED_CHANGE, call_service, FOR_SERVICE_VM},
-	{BATON_CALL_CONSOLE_OWNER, call_service, FOR_SERVICE_VM},
+    {BATON_CALL_IDENTIFY, call_identify, FOR_EVERY_VM},
+    {BATON_CALL_YIELD, call_yield, FOR_EVERY_VM},
+    {BATON_CALL_BLOCK, call_block, FOR_EVERY_VM},
+    {BATON_CALL_CLOCK, call_clock, FOR_EVERY_VM},
+    {BATON_CALL_HEARTBEAT, call_heartbeat, FOR_EVERY_VM},
+    {BATON_CALL_FAILED, call_failed, FOR_EVERY_VM},
+    {BATON_CALL_CONSOLE_WRITE, call_console_write, FOR_EVERY_VM},
+    {BATON_CALL_CONSOLE_READ, call_console_read, FOR_EVERY_VM},
+    {BATON_CALL_PRIORITY, call_priority, FOR_EVERY_VM},
+    {BATON_CALL_EXIT, call_exit, FOR_EVERY_VM},
+    {BATON_CALL_MAILBOX, call_mailbox, FOR_EVERY_VM},
+    {BATON_CALL_WAIT_TIME, call_wait_time, FOR_EVERY_VM},
+    {BATON_CALL_VM_LIST, call_service, FOR_SERVICE_VM},
+    {BATON_CALL_SCHED_STATUS, call_service, FOR_SERVICE_VM},
+    {BATON_CALL_SCHED_LOAD, call_service, FOR_SERVICE_VM},
+    {BATON_CALL_SCHED_DEFAULT, call_service, FOR_SERVICE_VM},
+    {BATON_CALL_SCHED_UNLOAD, call_service, FOR_SERVICE_VM},
+    {BATON_CALL_SCHED_SET, call_service, FOR_SERVICE_VM},
+    {BATON_CALL_SCHED_CHANGE, call_service, FOR_SERVICE_VM},
+    {BATON_CALL_CONSOLE_OWNER, call_service, FOR_SERVICE_VM},
 };
 
 enum vcpu_next hypercall_dispatch(void *ctx, struct vcpu *v, uint32_t pool_vcpu, struct hypercall *call)

@@ -2,8 +2,8 @@
 /*
  * ring.h - the last events of a pool, always recorded: what one looks at when a guest has stalled.
  *
- * A fixed ring of small records, overwritten from the oldest. It belongs to the pool and is written under the pool's lock
- * (every event happens there), so it needs no synchronisation of its own and keeps the true order of events.
+ * A fixed ring of small records, overwritten from the oldest. It belongs to the pool and is written under the pool's
+ * lock (every event happens there), so it needs no synchronisation of its own and keeps the true order of events.
  */
 #ifndef TRACE_RING_H
 #define TRACE_RING_H
@@ -14,12 +14,12 @@
 
 enum trace_kind {
 	TRACE_NONE,
-	TRACE_WAKE,	/* vcpu; a = who (enum requester_kind) */
-	TRACE_SLEEP,	/* vcpu */
-	TRACE_START,	/* vcpu, pcpu; a = slice_ns, b = scheduler id */
-	TRACE_STOP,	/* vcpu, pcpu; a = ran_ns, b = enum baton_stop */
-	TRACE_IDLE,	/* pcpu */
-	TRACE_KICK,	/* pcpu */
+	TRACE_WAKE,  /* vcpu; a = who (enum requester_kind) */
+	TRACE_SLEEP, /* vcpu */
+	TRACE_START, /* vcpu, pcpu; a = slice_ns, b = scheduler id */
+	TRACE_STOP,  /* vcpu, pcpu; a = ran_ns, b = enum baton_stop */
+	TRACE_IDLE,  /* pcpu */
+	TRACE_KICK,  /* pcpu */
 	TRACE_TICK,
 	TRACE_ADMIT,	/* vcpu */
 	TRACE_RETIRE,	/* vcpu */
@@ -48,17 +48,16 @@ static inline void trace_add(struct trace_ring *t, uint64_t now, enum trace_kind
 			     uint64_t a, uint64_t b)
 {
 	t->records[t->written++ % TRACE_RECORDS] =
-		(struct trace_record){.time_ns = now, .kind = kind, .vcpu = vcpu, .pcpu = pcpu, .a = a, .b = b};
+	    (struct trace_record){.time_ns = now, .kind = kind, .vcpu = vcpu, .pcpu = pcpu, .a = a, .b = b};
 }
 
 static inline const char *trace_kind_name(uint32_t kind)
 {
 	static const char *const names[TRACE_KINDS] = {
-		[TRACE_NONE] = "none",	 [TRACE_WAKE] = "wake",	      [TRACE_SLEEP] = "sleep",
-		[TRACE_START] = "start", [TRACE_STOP] = "stop",	      [TRACE_IDLE] = "idle",
-		[TRACE_KICK] = "kick",	 [TRACE_TICK] = "tick",	      [TRACE_ADMIT] = "admit",
-		[TRACE_RETIRE] = "retire", [TRACE_CEASE] = "cease",   [TRACE_ACTIVATE] = "activate",
-		[TRACE_WRONG] = "wrong", [TRACE_POLICY] = "policy",
+	    [TRACE_NONE] = "none",   [TRACE_WAKE] = "wake",	[TRACE_SLEEP] = "sleep", [TRACE_START] = "start",
+	    [TRACE_STOP] = "stop",   [TRACE_IDLE] = "idle",	[TRACE_KICK] = "kick",	 [TRACE_TICK] = "tick",
+	    [TRACE_ADMIT] = "admit", [TRACE_RETIRE] = "retire", [TRACE_CEASE] = "cease", [TRACE_ACTIVATE] = "activate",
+	    [TRACE_WRONG] = "wrong", [TRACE_POLICY] = "policy",
 	};
 
 	return kind < TRACE_KINDS ? names[kind] : "?";

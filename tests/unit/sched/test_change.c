@@ -398,12 +398,13 @@ static void an_image_with_another_scheduler_is_refused(void **unused)
 	fake_free(f);
 }
 
-static void a_scheduler_that_is_not_loaded_needs_an_image(void **unused)
+static void a_name_alone_means_the_image_of_that_name(void **unused)
 {
 	struct fake *f = small_scene();
-	struct change_spec spec = fake_load("bvt", "", CHANGE_LIVE, OLD_KEEP);
+	struct change_spec nobody = fake_load("nobody", "", CHANGE_LIVE, OLD_KEEP);
 
-	must_be_refused(f, &spec, -ENOENT, "image");
+	must_be_refused(f, &nobody, -ENOENT, "nobody.baton");
+	load(f, "bvt", "", OLD_KEEP);
 	fake_free(f);
 }
 
@@ -596,7 +597,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(without_a_free_slot_the_old_one_must_go_first),
 	    cmocka_unit_test(a_request_that_cannot_succeed_does_not_cost_the_old_image_its_place),
 	    cmocka_unit_test(an_image_with_another_scheduler_is_refused),
-	    cmocka_unit_test(a_scheduler_that_is_not_loaded_needs_an_image),
+	    cmocka_unit_test(a_name_alone_means_the_image_of_that_name),
 	    cmocka_unit_test(a_refusal_in_attach_leaves_everything_as_it_was),
 	    cmocka_unit_test(a_refusal_at_any_admit_or_take_leaves_everything_as_it_was),
 	    cmocka_unit_test(wrong_parameters_are_refused_by_name_and_range),
