@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hostile: does what no guest should do and checks that the monitor answers as baton/guest.h says. A wrong answer is
- *told by FAILED (NANO_FAILED_ANSWER | call << 16) and status 1; when all is well it ends with status 0. It is to run as
- *an ordinary guest, not as the service VM. Only vCPU 0 acts, the others send the same calls without looking at the
- *answers.
+ * told by FAILED (NANO_FAILED_ANSWER | call << 16) and status 1; when all is well it ends with status 0. It is to run as
+ * an ordinary guest, not as the service VM. Only vCPU 0 acts, the others send the same calls without looking at the
+ * answers.
  *
  *	mode=all	each of the following in turn (default)
  *	mode=calls	calls that do not exist, and senseless arguments for those that do

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * nano.h - what nano guests share. A nano guest is a tiny program that is a whole guest: it runs in ring 3 from its
- *first instruction and talks to the monitor by port I/O (baton/guest.h) and by nothing else. There is no interrupt, no
+ * first instruction and talks to the monitor by port I/O (baton/guest.h) and by nothing else. There is no interrupt, no
  *IDT, no C library; any fault ends the guest.
  *
  * Every vCPU begins at nano_start (nano.c) with its own stack and comes to nano_main, which each program defines.
  *Memory is shared between the vCPUs: use atomics for what they share. By habit vCPU 0 speaks for the VM (heartbeats,
- *console), because a VM has one mailbox and one sequence of heartbeats; the others work.
+ * console), because a VM has one mailbox and one sequence of heartbeats; the others work.
  *
  * Arguments are words "key=value" (words.h). Every program knows
  *
@@ -14,7 +14,7 @@
  *	beats=N		power off with status 0 after so many heartbeats (default 0: never)
  *
  * Exit status: 0 done; 1 the guest has found that something is wrong (it has said so by FAILED before); 2 bad
- *arguments.
+ * arguments.
  */
 #ifndef NANO_NANO_H
 #define NANO_NANO_H

@@ -6,7 +6,7 @@
  *	tell=0|1	1: says FAILED before (default); 0: fails in silence
  *	mode=fault	executes what the processor refuses; there is no handler, so that is the end of the guest
  *(default) mode=spin	spins without any call, heartbeat or exit mode=failed	sleeps for ever mode=exit	powers
- *off with status 1 kind=ud|privileged|load|store|divide|jump|stack		which fault (default ud)
+ * off with status 1 kind=ud|privileged|load|store|divide|jump|stack		which fault (default ud)
  */
 #include "nano.h"
 

@@ -6,7 +6,7 @@
  *	sleeper	threads that sleep most of the time and measure how late each timer wakes them
  *
  * The main thread beats: at fixed times of this guest's own clock it prints one line and tells the monitor. A guest
- *that was not run for a while notices it here, by its own clock: as a gap between two beats and as steal time.
+ * that was not run for a while notices it here, by its own clock: as a gap between two beats and as steal time.
  *
  * Threads: the main thread beats, the others work; they share one counter or one maximum each, as relaxed atomics.
  * Without Baton below (plain QEMU, a desktop) everything works but the telling.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * baton/guest.h - the contract between a guest and the monitor: hypercalls by port I/O. It needs no driver: a root
- *program of a Linux guest calls iopl(3) or ioperm() first, a nano guest just calls.
+ * baton/guest.h - the contract between a guest and the monitor: hypercalls by port I/O. It needs no driver: a root program
+ * of a Linux guest calls iopl(3) or ioperm() first, a nano guest just calls.
  *
  * DOORBELL. `out %eax, $BATON_PORT_DOORBELL` (port number in dx) with
  *
@@ -14,8 +14,8 @@
  * addresses, so no physical address and no driver is needed). Each VM has one mailbox of BATON_MAILBOX_MAX bytes:
  *
  *	BATON_CALL_MAILBOX(0)       empties it; then write the request's text with rep outsb
- *	the call itself             reads the request from the mailbox and leaves its reply there; rbx = length of the
- *reply rep insb                    reads the reply from its beginning
+ *	the call itself             reads the request from the mailbox and leaves its reply there; rbx = length of the reply
+ *	rep insb                    reads the reply from its beginning
  *
  * A mailbox belongs to one program at a time; programs of one guest agree among themselves (a lock file).
  *
@@ -61,8 +61,8 @@ enum baton_call {
 };
 
 /*
- * HEARTBEAT's datum means: for a waker, its wake-up latency in ns since the last heartbeat at worst; for a compute
- * guest, units of work done so far. The monitor keeps it, and the longest gap between heartbeats by both clocks.
+ * HEARTBEAT's datum means: for a waker, its wake-up latency in ns since the last heartbeat at worst; for a compute guest,
+ * units of work done so far. The monitor keeps it, and the longest gap between heartbeats by both clocks.
  */
 
 enum baton_guest_error {

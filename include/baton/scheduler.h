@@ -1,24 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * baton/scheduler.h - the contract between a scheduler image and the monitor. A scheduler is written from this file
- *alone.
+ * baton/scheduler.h - the contract between a scheduler image and the monitor. A scheduler is written from this file alone.
  *
  * THE ONE IDEA. Several schedulers hear every event; exactly one decides. `choose` is a question without side effects:
- * answering it changes nothing, neither in the world nor in the scheduler. The monitor checks the answer, acts, and
- *then tells *every* attached scheduler what really happened (start, stop, wake, sleep, ...). A scheduler that is
- *attached as a shadow hears the same events as the active one and can therefore take over, or give back, at any moment.
+ * answering it changes nothing, neither in the world nor in the scheduler. The monitor checks the answer, acts, and then
+ * tells *every* attached scheduler what really happened (start, stop, wake, sleep, ...). A scheduler that is attached as a
+ * shadow hears the same events as the active one and can therefore take over, or give back, at any moment.
  *
  * THE PRICE. Events are facts, and a fact may contradict what you would have chosen (a vCPU that your cap forbids was
  * started by somebody else's decision). Account for it and go on; never assume that your last answer was followed.
  *
- * WHAT CROSSES THE BOUNDARY. Integers, and one contiguous *region* per attached scheduler. VMs, vCPUs and pCPUs are
- *small dense integers (0 .. slots - 1). The region begins with struct baton_region and holds, at the offsets named
- *there,
+ * WHAT CROSSES THE BOUNDARY. Integers, and one contiguous *region* per attached scheduler. VMs, vCPUs and pCPUs are small
+ * dense integers (0 .. slots - 1). The region begins with struct baton_region and holds, at the offsets named there,
  *
  *	pcpus[]    struct baton_pcpu     written by the monitor before each event; read-only to you
  *	vms[]      struct baton_vm       "
  *	vcpus[]    struct baton_vcpu     "
- *	params[]   int64_t               the values of your pool parameters, in the order you declared them
+ *	params[]   int64_t               one value per declared parameter, in that order; those of scope VM stay at their
+ *					 initial value here: a VM's own stand in vms[]
  *	pool state                       yours: pool_state_size bytes, zeroed before attach
  *	vCPU state                       yours: vcpu_state_size bytes per vCPU slot, zeroed before each admit
  *	scratch                          BATON_SCRATCH_SIZE bytes: history records and dump text travel through it
@@ -26,8 +25,8 @@
  * The tables are copies: writing into them confuses only yourself. Keep all state in the region. An image with writable
  * data of its own (.data, .bss, thread-local) is refused, because state outside the region could not be rolled back.
  *
- * TIME is CLOCK_MONOTONIC in nanoseconds and always an argument: the same events give the same answers in the monitor,
- *in a replay and in the simulator. Do not read clocks (rdtsc) yourself.
+ * TIME is CLOCK_MONOTONIC in nanoseconds and always an argument: the same events give the same answers in the monitor, in
+ * a replay and in the simulator. Do not read clocks (rdtsc) yourself.
  *
  * THREADS. Every call is made with the pool's lock held: a policy is plain single-threaded C. A call that lasts longer
  * than the pool's budget (default 1 ms) is taken for a hang, the scheduler is quarantined and the fallback decides.
@@ -41,8 +40,8 @@
  *	sleep(v)                    runnable -> blocked without having run (paused by the operator, for example)
  *	retire(v)                   v is gone; its slot may be used again
  *
- * At admit a vCPU is blocked, runnable or running (a change of scheduler happens while guests run): treat a runnable
- *one as if it had just been woken, a running one as if it had just been started on vcpus[v].pcpu.
+ * At admit a vCPU is blocked, runnable or running (a change of scheduler happens while guests run): treat a runnable one
+ * as if it had just been woken, a running one as if it had just been started on vcpus[v].pcpu.
  *
  * A SMALLEST SCHEDULER needs only a name and `choose`; all other ops may be left NULL. See docs/write-a-scheduler.md.
  */
@@ -215,8 +214,7 @@ struct baton_parameter {
 
 /*
  * The table of a scheduler. Only name and choose are mandatory. Ops return 0 or a negative errno where they may refuse.
- * The region is the same for all calls of one attachment; two pools may use one image at once, each with its own
- * region.
+ * The region is the same for all calls of one attachment; two pools may use one image at once, each with its own region.
  */
 struct baton_scheduler {
 	uint32_t magic; /* set by BATON_SCHEDULER */
@@ -257,7 +255,8 @@ struct baton_scheduler {
 	int32_t (*priority)(struct baton_region *r, uint32_t vm, uint64_t now);	    /* larger = sooner; for people */
 	uint32_t (*choose_console)(struct baton_region *r, uint64_t now);	    /* VM to own the console, or NONE */
 
-	/* tuning: the value is in its table already and within its declared range */
+	/* tuning: the value is in its table already and within its declared range; told to every attached scheduler that
+	 * declares a VM's parameter, and to the one scheduler whose pool parameter it is */
 	int32_t (*set)(struct baton_region *r, uint32_t scope, uint32_t vm, uint32_t parameter, uint64_t now);
 
 	/* history: fill, or adopt, the record (it lies in the scratch). take follows admit, before any event of v */

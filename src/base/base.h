@@ -3,8 +3,7 @@
  * base.h - the few words that every file of Baton may use.
  *
  * Errors: functions return 0 or a positive value, or a negative errno; outputs are named ret_x and are not touched on
- * failure. Locals are released by the cleanup attribute (`_cleanup_(f)`), hand-over of ownership is
- * `take_ptr`/`take_fd`.
+ * failure. Locals are released by the cleanup attribute (`_cleanup_(f)`), hand-over of ownership is `take_ptr`/`take_fd`.
  */
 #ifndef BASE_BASE_H
 #define BASE_BASE_H

@@ -4,7 +4,7 @@
  *
  *	boot; run under the default scheduler; the service VM (or, with nano guests alone, the operator) asks for BVT: a
  *	live change; weights show; back to the default with every pCPU at rest; unload BVT; a guest without the right
- *asks for a change and is refused; report.
+ * asks for a change and is refused; report.
  */
 #include <limits.h>
 #include <signal.h>

@@ -7,10 +7,10 @@
  *	                       +- console.attach: the connection becomes a byte stream (attach below)
  *
  * A wrong line is answered and the connection goes on: what follows the newline is a fresh start. A line that is too
- *long has no such point, so it is answered and the connection ends; a line that stays unfinished too long likewise.
+ * long has no such point, so it is answered and the connection ends; a line that stays unfinished too long likewise.
  *
  * Threads: the caller's, and during an attach one more for the input direction. The socket's hang-up (the client
- *closed, or server.c shut it down) is the one sign that ends every loop here.
+ * closed, or server.c shut it down) is the one sign that ends every loop here.
  */
 #include "control/session.h"
 

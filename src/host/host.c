@@ -103,7 +103,7 @@ int host_new(const struct host_config *config, struct host **ret, struct error *
 	    (config->carrier == CARRIER_AUTO && config->cpu_count > 1 && config->migration_ns > MIGRATION_DEAR_NS))
 		h->carrier = &carrier_thread;
 	if (h->carrier->own_threads)
-		pool.migration_cost_ns = MIN(pool.migration_cost_ns, 50 * NSEC_PER_USEC); /* a thread's, not KVM's */
+		pool.migration_cost_ns = config->thread_move_ns; /* the thread moves, and its vCPU stays with it */
 	pool.host = &h->sched;
 	r = pool_new(&pool, &h->pool, e);
 	for (; r >= 0 && h->pcpu_count < config->cpu_count; h->pcpu_count++) {

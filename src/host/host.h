@@ -7,12 +7,12 @@
  *	                                     carrier.h: which thread is the run loop of a pCPU right now
  *
  * There is one run loop per pCPU. Two carriers can bring it to life: `worker` (one pinned thread per pCPU runs vCPUs of
- * any VM in turn) and `thread` (each vCPU has its own thread, and the pCPU is handed from thread to thread by futex).
- *The first is the cheaper switch; the second avoids what KVM charges before kernel 6.13 when a vCPU changes threads.
+ * any VM in turn) and `thread` (each vCPU has its own thread, and the pCPU is handed from thread to thread by futex). The
+ * first is the cheaper switch; the second avoids what KVM charges before kernel 6.13 when a vCPU changes threads.
  *
  * Locks: the pool's lock guards the states of vCPUs and the timers of pCPUs that wait (struct host_pcpu.timers). Order:
- * device locks, then the pool's lock, never the other way: so nothing under the pool's lock calls into a machine,
- *except vcpu_pending, vcpu_deadline and vcpu_fire_timers, which take no lock.
+ * device locks, then the pool's lock, never the other way: so nothing under the pool's lock calls into a machine, except
+ * vcpu_pending, vcpu_deadline and vcpu_fire_timers, which take no lock.
  */
 #ifndef HOST_HOST_H
 #define HOST_HOST_H
@@ -34,6 +34,7 @@ struct host_config {
 	uint32_t cpu_count;
 	enum carrier_kind carrier; /* AUTO: by migration_ns */
 	uint64_t migration_ns;	   /* measured: moving a vCPU to another thread (probe.h) */
+	uint64_t thread_move_ns;   /* measured: moving a thread to another CPU (probe.h) */
 	bool fifo;		   /* carriers under SCHED_FIFO */
 	uint32_t vm_slots, vcpu_slots;
 	const struct baton_scheduler *default_scheduler;
@@ -52,13 +53,12 @@ struct host_vm_ops {
 	void (*console_out)(void *ctx, const void *data, size_t size); /* run loop; must not block */
 	enum vcpu_next (*hypercall)(void *ctx, struct vcpu *v, uint32_t pool_vcpu,
 				    struct hypercall *call); /* run loop */
-	/* The VM came to an end of its own: VCPU_RESET, VCPU_POWER_OFF or VCPU_CRASHED. Its vCPUs are paused already
-	 * and come to rest soon. Run loop; must not block. */
+	/* The VM came to an end of its own: VCPU_RESET, VCPU_POWER_OFF or VCPU_CRASHED. Its vCPUs are paused already and
+	 * come to rest soon. Run loop; must not block. */
 	void (*ended)(void *ctx, enum vcpu_next how);
 };
 
-/* A VM of this host: machine, place in the pool, vCPUs. Paused at first: host_vm_resume starts it. wishes: weight etc.
- */
+/* A VM of this host: machine, place in the pool, vCPUs. Paused at first: host_vm_resume starts it. wishes: weight etc. */
 int host_vm_new(struct host *h, const struct machine_config *machine, const struct baton_vm *wishes,
 		const struct host_vm_ops *ops, void *ctx, struct host_vm **ret, struct error *e);
 /* Pauses it, waits until it is at rest, and takes it out of the pool. */
@@ -75,8 +75,7 @@ void host_vm_resume(struct host_vm *vm);
 /* Power-on state again; the VM must be paused, and stays so. */
 int host_vm_reset(struct host_vm *vm, struct error *e);
 
-/* Steps of switching, measured inside the run loops (bench): total ns and count from leaving one vCPU to entering
- * another. */
+/* Steps of switching, measured inside the run loops (bench): total ns and count from leaving one vCPU to entering another. */
 void host_switch_cost(struct host *h, uint64_t *ret_ns, uint64_t *ret_count);
 
 #endif

@@ -27,16 +27,17 @@ struct runner {
 	int pinned_cpu;		 /* -1: nowhere yet */
 	_Atomic uint32_t gate;	 /* 1: something was given */
 	struct host_pcpu *given; /* the pCPU it shall carry; NULL: look at quit */
+	_Atomic(struct host_pcpu *) idles_on; /* the pCPU whose loop it carries while that has nothing to run; or NULL */
 	_Atomic bool quit;
 	struct host_vcpu *own;	/* NULL: a worker */
 	struct host_pcpu *home; /* a worker's pCPU */
 };
 
 /*
- * state says where the run loop of a pCPU is, plus what was asked of it meanwhile. A kick sets a bit and then, by what
- * it saw, interrupts KVM_RUN (GUEST), wakes the futex (IDLE) or does nothing (MONITOR: the loop looks before it
- * leaves). The loop goes from MONITOR to GUEST or IDLE by one compare-and-exchange that fails when a bit is set; a
- * signal that comes between that and KVM_RUN finds immediate_exit cleared already, and sets it. So no kick can be lost.
+ * state says where the run loop of a pCPU is, plus what was asked of it meanwhile. A kick sets a bit and then, by what it
+ * saw, interrupts KVM_RUN (GUEST), wakes the futex (IDLE) or does nothing (MONITOR: the loop looks before it leaves). The
+ * loop goes from MONITOR to GUEST or IDLE by one compare-and-exchange that fails when a bit is set; a signal that comes
+ * between that and KVM_RUN finds immediate_exit cleared already, and sets it. So no kick can be lost.
  */
 enum {
 	LOOP_MONITOR = 0,

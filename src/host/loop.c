@@ -3,11 +3,11 @@
  * loop.c - the run loop of a pCPU: ask, run, account, ask again.
  *
  *	decide:  [pool lock]  book the vCPU that stopped, fire what is due, rest if ceased, ask  [unlock]
- *	run:     prepare -> look at kicks and deadlines -> KVM_RUN -> handle the exit -> again, until something needs a
- *decision idle:    sleep until a kick or the next deadline
+ *	run:     prepare -> look at kicks and deadlines -> KVM_RUN -> handle the exit -> again, until something needs a decision
+ *	idle:    sleep until a kick or the next deadline
  *
- * Everything between two decisions happens without the pool's lock. A guest that never exits is brought out by the
- *timer (slice end, somebody's deadline) or a kick.
+ * Everything between two decisions happens without the pool's lock. A guest that never exits is brought out by the timer
+ * (slice end, somebody's deadline) or a kick.
  */
 #include <signal.h>
 #include <sys/syscall.h>
@@ -109,8 +109,8 @@ static void decide(struct host_pcpu *pc, enum baton_stop why) NO_TSA
 	pool_leave(pool);
 }
 
-/* A deadline of somebody else is due while pc->current runs: whoever it wakes may or may not take this pCPU over; the
- * pool kicks this loop if so. */
+/* A deadline of somebody else is due while pc->current runs: whoever it wakes may or may not take this pCPU over; the pool
+ * kicks this loop if so. */
 static void serve_others(struct host_pcpu *pc) NO_TSA
 {
 	struct pool *pool = pc->host->pool;
@@ -136,8 +136,7 @@ static void vm_ended(struct host_vm *vm, enum vcpu_next how) NO_TSA
 	vm->ops->ended(vm->ctx, how);
 }
 
-/* One stay in the guest. *ret_next: what the vCPU wants then. False: it did not get in, or was brought out by a signal.
- */
+/* One stay in the guest. *ret_next: what the vCPU wants then. False: it did not get in, or was brought out by a signal. */
 static bool enter_guest(struct host_pcpu *pc, struct host_vcpu *hv, enum vcpu_next *ret_next)
 {
 	uint32_t monitor = LOOP_MONITOR;
@@ -237,8 +236,25 @@ static void idle(struct host_pcpu *pc)
 	(void)take_kicks(pc);
 }
 
-/* Carries the loop of pc on this thread until the thread shall quit, or another one has taken the loop over for good.
- */
+/* Idles with the loop of pc. A vCPU's own thread may be needed elsewhere meanwhile, since its vCPU may be chosen by another
+ * pCPU (or it shall quit): then this loop goes back to its pCPU's worker. Returns the pCPU to go on with, or NULL. */
+static struct host_pcpu *idle_on(struct runner *self, struct host_pcpu *pc)
+{
+	if (!self->own) {
+		idle(pc);
+		return pc;
+	}
+	atomic_store(&self->idles_on, pc);
+	if (atomic_load(&self->gate) == 0) /* whoever sets it looks at idles_on afterwards, and kicks */
+		idle(pc);
+	atomic_store(&self->idles_on, NULL);
+	if (atomic_load(&self->gate) == 0)
+		return pc;
+	runner_give(&pc->worker, pc);
+	return runner_wait(self);
+}
+
+/* Carries the loop of pc on this thread until the thread shall quit, or another one has taken the loop over for good. */
 void loop_carry(struct runner *self, struct host_pcpu *pc)
 {
 	struct host *h = self->host;
@@ -251,11 +267,9 @@ void loop_carry(struct runner *self, struct host_pcpu *pc)
 		if (!pc->current) {
 			if (atomic_load(&h->stopping))
 				return;
-			if (self->own && atomic_load(&self->quit)) {
-				runner_give(&pc->worker, pc);
+			pc = idle_on(self, pc);
+			if (!pc)
 				return;
-			}
-			idle(pc);
 			continue;
 		}
 		pc = h->carrier->carry(self, pc);

@@ -21,6 +21,7 @@
 #define GPA_CODE       0x4000
 #define LOOPS	       2000
 #define EXITS	       200
+#define THREAD_MOVES 20
 #define MIGRATIONS     8
 #define RING0_LIMIT_NS 200.0 /* emulated: about 2,000; real, even nested under an emulator: below 20 */
 
@@ -206,6 +207,27 @@ static double alternate(struct probe *p)
 	return (double)ns / (2 * MIGRATIONS);
 }
 
+/* us that a thread needs to move itself to another CPU and to be running there. */
+static double move_thread(void)
+{
+	cpu_set_t allowed;
+	int cpus[2] = {-1, -1}, n = 0;
+	uint64_t begin;
+
+	if (sched_getaffinity(0, sizeof allowed, &allowed) < 0 || CPU_COUNT(&allowed) < 2)
+		return 0;
+	for (int cpu = 0; cpu < CPU_SETSIZE && n < 2; cpu++)
+		if (CPU_ISSET((size_t)cpu, &allowed))
+			cpus[n++] = cpu;
+	pin(cpus[0]);
+	begin = clock_now_ns();
+	for (int i = 1; i <= THREAD_MOVES; i++)
+		pin(cpus[i & 1]);
+	begin = clock_now_ns() - begin;
+	(void)sched_setaffinity(0, sizeof allowed, &allowed);
+	return (double)begin / 1e3 / THREAD_MOVES;
+}
+
 static int measure(struct probe *p, struct probe_result *ret)
 {
 	uint64_t first = one_run(p), exits = 0, moved;
@@ -219,8 +241,7 @@ static int measure(struct probe *p, struct probe_result *ret)
 	}
 	ret->kvm_usable = true;
 	ret->exit_us = (double)exits / EXITS / 1e3;
-	/* The first run holds the loop and one exit (and the faults of a cold VM, which a second loop would not have).
-	 */
+	/* The first run holds the loop and one exit (and the faults of a cold VM, which a second loop would not have). */
 	if (set_registers(p) == 0)
 		first = one_run(p);
 	ret->ring0_ns = MAX((double)first - (double)exits / EXITS, 0.0) / LOOPS;
@@ -234,6 +255,7 @@ static int measure(struct probe *p, struct probe_result *ret)
 	moved = (uint64_t)alternate(p);
 	if (moved > 0)
 		ret->migration_us = MAX((double)moved / 1e3 - ret->exit_us, 0.0);
+	ret->thread_move_us = move_thread();
 	return 0;
 }
 

@@ -104,8 +104,8 @@ void runner_pin(struct runner *r, int cpu)
 }
 
 /*
- * Arms lazily: a timer that fires too early costs one exit from the guest, arming it costs a system call each time.
- * With switches much more frequent than slices are long, that is one system call per slice instead of one per switch.
+ * Arms lazily: a timer that fires too early costs one exit from the guest, arming it costs a system call each time. With
+ * switches much more frequent than slices are long, that is one system call per slice instead of one per switch.
  */
 void runner_arm(struct runner *r, uint64_t deadline_ns, uint64_t now)
 {
@@ -121,6 +121,8 @@ void runner_arm(struct runner *r, uint64_t deadline_ns, uint64_t now)
 
 void runner_give(struct runner *r, struct host_pcpu *pc)
 {
+	struct host_pcpu *idle;
+
 	r->given = pc;
 	if (pc) {
 		atomic_store(&pc->carrier, r);
@@ -128,6 +130,10 @@ void runner_give(struct runner *r, struct host_pcpu *pc)
 	}
 	atomic_store(&r->gate, 1);
 	futex_wake(&r->gate);
+	/* Its vCPU was chosen by another pCPU while it sits on an idle one: it must look at its gate. */
+	idle = atomic_load(&r->idles_on);
+	if (idle)
+		loop_kick(idle, KICK_ASK);
 }
 
 struct host_pcpu *runner_wait(struct runner *r)

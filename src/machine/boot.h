@@ -3,8 +3,8 @@
  * boot.h - putting a kernel into guest memory and saying how the first vCPU enters it.
  *
  * One loader per file; each is a pair: load (memory) and enter (registers). The files are data from outside: whatever
- *they contain, a loader either succeeds or returns an error with a reason. Loaders work on a struct boot_memory and
- *know nothing of KVM file descriptors, so tests and fuzzers run them alone.
+ * they contain, a loader either succeeds or returns an error with a reason. Loaders work on a struct boot_memory and
+ * know nothing of KVM file descriptors, so tests and fuzzers run them alone.
  *
  * Low memory of a Linux guest:
  *
@@ -19,7 +19,7 @@
  *	0x100000	RAM: the kernel at its preferred address, the initrd as high as possible
  *
  * Low memory of a nano guest: 0x1000 page tables, 0x10000 arguments, 0x11000 task state, 0x200000 program, stacks at
- *the top.
+ * the top.
  */
 #ifndef MACHINE_BOOT_H
 #define MACHINE_BOOT_H

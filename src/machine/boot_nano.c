@@ -10,7 +10,7 @@
  *	rsp	mem_bytes - index * 64 KiB - 16 - 8: its own stack, aligned as after a call, a zero return address on it
  *
  * All memory is mapped at its physical address, readable, writable and executable, with pages of 2 MiB whose accessed
- *and dirty bits are already set. There is no IDT and nothing else: any fault is a triple fault and ends the guest.
+ * and dirty bits are already set. There is no IDT and nothing else: any fault is a triple fault and ends the guest.
  */
 #include <string.h>
 

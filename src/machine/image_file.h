@@ -3,9 +3,9 @@
  * image_file.h - a file that a machine boots from, now and after each reset.
  *
  * The file stays open, its bytes are only in memory while a kernel is being loaded: a monitor with many VMs keeps no
- *copy per VM, they share the host's page cache. A file that was replaced or deleted meanwhile is still the old one; one
- *that was changed in place is noticed and refused (-ESTALE), so a VM never boots from a mixture. It is read, not
- *mapped: a file that is cut while it is used is an error and not SIGBUS.
+ * copy per VM, they share the host's page cache. A file that was replaced or deleted meanwhile is still the old one; one
+ * that was changed in place is noticed and refused (-ESTALE), so a VM never boots from a mixture. It is read, not
+ * mapped: a file that is cut while it is used is an error and not SIGBUS.
  *
  *	open -> [load -> (data, size) -> unload]* -> done
  */

@@ -3,10 +3,10 @@
  * lapic.h - one vCPU's local APIC, always in x2APIC mode (SDM volume 3, chapter 11).
  *
  * Why it is here and not in KVM: without KVM's interrupt chip, HLT, timers and IPIs come to the monitor, so the
- *scheduler sees them. The guest reaches the registers through MSRs 0x800 - 0x8ff, each access an exit.
+ * scheduler sees them. The guest reaches the registers through MSRs 0x800 - 0x8ff, each access an exit.
  *
  * Threads. Any thread may raise an interrupt, ask for lapic_pending or the deadline, and fire the timer; the carrier of
- *the vCPU does the rest. There is no lock: what others touch is atomic.
+ * the vCPU does the rest. There is no lock: what others touch is atomic.
  *
  *	IRR, TMR	set by anyone, cleared by the carrier when it injects
  *	ISR, TPR, LVT	written by the carrier; others read them to see whether something is deliverable
@@ -14,11 +14,11 @@
  *	signals, sipi	set by anyone, taken by the carrier
  *
  * "Set the state, then notify" on one side and "look at the state under the host's lock before sleeping" on the other
- *make a lost wake-up impossible; both use sequentially consistent atomics.
+ * make a lost wake-up impossible; both use sequentially consistent atomics.
  *
  * Timer. In one-shot and periodic mode it counts at 1 GHz (one tick = 1 ns, before the divider). Periods below
  * LAPIC_PERIOD_MIN_NS are stretched, so that a guest cannot make the monitor fire without end. Missed periods are
- *merged.
+ * merged.
  */
 #ifndef MACHINE_LAPIC_H
 #define MACHINE_LAPIC_H

@@ -4,8 +4,8 @@
  *
  * Locks. monitor.lock guards the list of VMs and each vm.host (so that nobody looks at a VM while it goes away); it is
  * held briefly and never while waiting for a run loop, because hypercalls (which are run loops) take it. vm.lock guards
- * what a guest says of itself (heartbeats). vm.life serialises slow operations on one VM (stop, reset, destroy); run
- * loops never take it. Order: vm.life, monitor.lock, then device locks, the pool's lock, vm.lock.
+ * what a guest says of itself (heartbeats). vm.life serialises slow operations on one VM (stop, reset, destroy); run loops
+ * never take it. Order: vm.life, monitor.lock, then device locks, the pool's lock, vm.lock.
  */
 #ifndef MONITOR_INTERNAL_H
 #define MONITOR_INTERNAL_H

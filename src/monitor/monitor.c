@@ -92,6 +92,7 @@ static int start_host(struct monitor *m, const struct monitor_config *config, st
 	if (r < 0)
 		return r;
 	host.migration_ns = (uint64_t)(probe.migration_us * 1e3);
+	host.thread_move_ns = (uint64_t)(probe.thread_move_us * 1e3);
 	r = host_new(&host, &m->host, e);
 	if (r < 0)
 		return r;

@@ -47,22 +47,27 @@ struct requester {
  *
  * Methods (O operator, S service VM):
  *	version			O S	{name, version, abi}
- *	vm.create [slow]	O	{name, kernel, initrd, cmdline, vcpus, memory_mib, weight, role: "service"|"guest"}
- *-> {id, name} vm.list			O S	{vms: [{id, name, role, state, vcpus, memory_mib, weight, run_ns,
- *wait_ns, blocked_ns, heartbeats, heartbeat_gap_ms, heartbeat_gap_host_ms, datum, exit_status, reason, boots,
- *					 console_owner, vcpu: [{index, state, pcpu, run_ns, wait_ns, blocked_ns,
- *starts}]}], pcpus: [{id, cpu, running, owner, busy_ns, idle_ns, other_ns, wall_ns}], carrier, migration_ns} vm.stop
- *[slow]		O	{vm: id or name} power off now vm.destroy [slow]	O	{vm} stop and forget
+ *	vm.create [slow]	O	{name, kernel, initrd, cmdline, vcpus, memory_mib, weight, role: "service"|"guest"} -> {id, name}
+ *	vm.list			O S	{vms: [{id, name, role, state, vcpus, memory_mib, weight, run_ns, wait_ns, blocked_ns,
+ *					 heartbeats, heartbeat_gap_ms, heartbeat_gap_host_ms, datum, exit_status, reason, boots,
+ *					 console_owner, vcpu: [{index, state, pcpu, run_ns, wait_ns, blocked_ns, starts}]}],
+ *					 pcpus: [{id, cpu, running, owner, busy_ns, idle_ns, other_ns, wall_ns}], carrier, migration_ns}
+ *	vm.stop [slow]		O	{vm: id or name} power off now
+ *	vm.destroy [slow]	O	{vm} stop and forget
  *	vm.pause, vm.resume	O	{vm}
- *	sched.status		O S	{active, default, schedulers: [{name, version, image, role, loaded}], change:
- *{...} or null, decisions, changes, slots_free} sched.load		O S	{name, image, params: {}, how:
- *"live"|"cease", old: "keep"|"unload-before"|"unload-after"} -> {change: id}: accepted; sched.change tells how it goes
- *on sched.default		O S	{how} -> {change: id} sched.unload		O S	{name} -> {change: id}
+ *	sched.status		O S	{active, default, schedulers: [{name, version, image, role, loaded}], change: {...} or null,
+ *					 decisions, changes, slots_free}
+ *	sched.load		O S	{name, image, params: {}, how: "live"|"cease", old: "keep"|"unload-before"|"unload-after"} ->
+ *					 {change: id}: accepted; sched.change tells how it goes on
+ *	sched.default		O S	{how} -> {change: id}
+ *	sched.unload		O S	{name} -> {change: id}
  *	sched.set		O S	{parameter, value, vm (for a VM's parameter)}
- *	sched.change		O S	{id} -> {id, state: "queued"|"running"|"done"|"refused", phase, from, to, how,
- *requester, blackout_ns, blackout_per_pcpu_ns: [...], error} sched.history		O S	{changes: [as above]}
- *	sched.trace		O	{last} -> {records: [{ns (relative to now), event, vcpu, pcpu, a, b}]}
- *(src/trace/ring.h) console.owner		O S	{vm} or {} to ask shutdown		O	stop everything
+ *	sched.change		O S	{id} -> {id, state: "queued"|"running"|"done"|"refused", phase, from, to, how, requester,
+ *					 blackout_ns, blackout_per_pcpu_ns: [...], error}
+ *	sched.history		O S	{changes: [as above]}
+ *	sched.trace		O	{last} -> {records: [{ns (relative to now), event, vcpu, pcpu, a, b}]} (src/trace/ring.h)
+ *	console.owner		O S	{vm} or {} to ask
+ *	shutdown		O	stop everything
  */
 json_t *monitor_request(struct monitor *m, const struct requester *who, const char *method, json_t *params);
 
@@ -72,9 +77,9 @@ json_t *reply_error(int code, const char *fmt, ...) _printf_(2, 3);
 /*
  * Console of a VM, for faces that stream. [any thread but a carrier]
  * monitor_console_read copies output from absolute position *pos on (0 = the oldest kept; a position that has been
- * overwritten moves up) into buf, advances *pos, and returns the bytes, 0 when there is nothing new, -ENOENT without
- * such a VM. monitor_console_wait blocks until there is something beyond pos, or timeout_ms passed.
- * monitor_console_input returns the bytes taken.
+ * overwritten moves up) into buf, advances *pos, and returns the bytes, 0 when there is nothing new, -ENOENT without such
+ * a VM. monitor_console_wait blocks until there is something beyond pos, or timeout_ms passed. monitor_console_input
+ * returns the bytes taken.
  */
 ssize_t monitor_console_read(struct monitor *m, const char *vm, uint64_t *pos, void *buf, size_t size);
 int monitor_console_wait(struct monitor *m, const char *vm, uint64_t pos, int timeout_ms);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sched_requests.c - methods about the scheduler: the loading request with its parameters (row S13), and its feedback.
- */
+/* sched_requests.c - methods about the scheduler: the loading request with its parameters (row S13), and its feedback. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

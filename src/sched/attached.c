@@ -2,8 +2,8 @@
 /*
  * attached.c - the region of an attached scheduler, the calls into it, and its imports. See attached.h.
  *
- * Layout of the mapping: one guard page, the region, one guard page, so that a policy that runs over the end of its
- * state faults instead of reaching anything of the monitor's.
+ * Layout of the mapping: one guard page, the region, one guard page, so that a policy that runs over the end of its state
+ * faults instead of reaching anything of the monitor's.
  */
 #include "sched/attached.h"
 
@@ -347,10 +347,10 @@ static uint32_t idle_pcpu_for(struct attached *a, uint32_t v) NO_TSA
 	const struct pool *p = a->pool;
 	uint32_t last = p->vcpus[v].pcpu;
 
-	if (last != BATON_NONE && p->pcpus[last].idle && baton_allowed(a->region, v, last))
+	if (last != BATON_NONE && ((p->free_mask[last / 64] >> (last % 64)) & 1) && baton_allowed(a->region, v, last))
 		return last;
 	for (uint32_t i = 0; i < (p->pcpu_count + 63) / 64; i++) {
-		uint64_t both = p->idle_mask[i] & p->vcpus[v].affinity[i];
+		uint64_t both = p->free_mask[i] & p->vcpus[v].affinity[i];
 
 		if (both)
 			return i * 64 + (uint32_t)__builtin_ctzll(both);

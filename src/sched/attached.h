@@ -83,13 +83,12 @@ uint32_t attached_choose_console(struct attached *a, uint64_t now);
 int attached_give(struct attached *a, uint32_t v, struct baton_history *ret, uint64_t now);
 size_t attached_dump(struct attached *a, char *buf, size_t size, uint64_t now);
 
-/* Would a scheduler take this value of a parameter of its own (not of a VM)? -ENOENT no such parameter, -ERANGE (e
- * names the range), -EINVAL it is a VM's. */
+/* Would a scheduler take this value of a parameter of its own (not of a VM)? -ENOENT no such parameter, -ERANGE (e names the
+ * range), -EINVAL it is a VM's. */
 int scheduler_check_param(const struct baton_scheduler *ops, const char *name, int64_t value, uint32_t *ret_index,
 			  struct error *e);
-/* Parameters. Finds by name; checks range; stores and tells the policy. value is in the parameter's own unit. vm:
- * BATON_NONE for a parameter of the scheduler. Errors: as above (a VM's without a VM: -EINVAL), or the policy's own
- * refusal. */
+/* Parameters. Finds by name; checks range; stores and tells the policy. value is in the parameter's own unit. vm: BATON_NONE
+ * for a parameter of the scheduler. Errors: as above (a VM's without a VM: -EINVAL), or the policy's own refusal. */
 int attached_set(struct attached *a, uint32_t vm, const char *name, int64_t value, uint64_t now, struct error *e);
 /* The same for a pool parameter before attach: stores without telling the policy. */
 int attached_preset(struct attached *a, const char *name, int64_t value, struct error *e);

@@ -64,8 +64,8 @@ static void enter_phase(struct work *w, enum change_phase phase)
 		w->changer->progress(w->changer->ctx, w->report);
 }
 
-/* Which scheduler is active changes only by changes (which come one at a time) and by fallbacks, which go to the
- * default: so what is read here can only be replaced by the default until the commit. */
+/* Which scheduler is active changes only by changes (which come one at a time) and by fallbacks, which go to the default:
+ * so what is read here can only be replaced by the default until the commit. */
 static struct attached *active(struct pool *p)
 {
 	struct attached *a;
@@ -273,8 +273,7 @@ static int commit_cease(struct work *w)
 		error_set(&w->e, r, "%u of %u pCPUs did not come to rest in %" PRIu64 " s; nothing was changed",
 			  p->pcpu_count - p->ceased_count, p->pcpu_count, (uint64_t)(CEASE_LIMIT_NS / NSEC_PER_SEC));
 	if (r == 0 && p->host->ops->flush) {
-		/* Without the lock, which comes after the locks of devices; the sign keeps every pCPU at rest
-		 * meanwhile. */
+		/* Without the lock, which comes after the locks of devices; the sign keeps every pCPU at rest meanwhile. */
 		pool_leave(p);
 		r = p->host->ops->flush(p->host, why, sizeof why);
 		pool_enter(p);

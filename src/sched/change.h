@@ -6,13 +6,13 @@
  *	  |         |         |         |
  *	  +---------+---------+---------+--> refused: everything is as it was
  *
- * fetch and verify happen beside the running scheduler (source.h, loader/image.h). attach makes the newcomer a shadow:
- *it takes over each vCPU's history in batches of bounded time under the pool's lock, and from then on hears the same
- *events as the active one. commit is the flip (manager_activate): `live` under the lock while guests go on, `cease`
- *with every pCPU at rest and the console flushed. settle unloads the old scheduler when that was asked.
+ * fetch and verify happen beside the running scheduler (source.h, loader/image.h). attach makes the newcomer a shadow: it
+ * takes over each vCPU's history in batches of bounded time under the pool's lock, and from then on hears the same events
+ * as the active one. commit is the flip (manager_activate): `live` under the lock while guests go on, `cease` with every
+ * pCPU at rest and the console flushed. settle unloads the old scheduler when that was asked.
  *
- * Threads: change_run is called by one thread at a time (the queue's, change_queue.h); it takes the pool's lock only
- *for the batches and the flip.
+ * Threads: change_run is called by one thread at a time (the queue's, change_queue.h); it takes the pool's lock only for
+ * the batches and the flip.
  */
 #ifndef SCHED_CHANGE_H
 #define SCHED_CHANGE_H
@@ -81,8 +81,8 @@ struct changer {
 	void *ctx;
 };
 
-/* Carries the change out from beginning to end. report->id, asked_ns are the caller's; the rest is filled in here.
- * Returns 0 when done, or the negative errno of the refusal (report->error says why). */
+/* Carries the change out from beginning to end. report->id, asked_ns are the caller's; the rest is filled in here. Returns
+ * 0 when done, or the negative errno of the refusal (report->error says why). */
 int change_run(struct changer *changer, const struct change_spec *spec, struct change_report *report);
 
 const char *change_kind_name(enum change_kind kind);

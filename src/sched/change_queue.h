@@ -3,8 +3,8 @@
  * change_queue.h - changes of scheduler come one at a time: the queue, its thread, and what came of each.
  *
  * A requester hands a spec in and gets a number back at once, so that neither a pCPU's run loop (a hypercall) nor the
- * control server ever waits for a change. With the number it asks how the change goes on. The last CHANGE_HISTORY
- * reports are kept.
+ * control server ever waits for a change. With the number it asks how the change goes on. The last CHANGE_HISTORY reports
+ * are kept.
  *
  * Threads: one of its own, which calls change_run; all functions may be called from any thread.
  */

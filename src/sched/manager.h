@@ -27,9 +27,9 @@ static inline struct attached *manager_default(struct pool *p) REQUIRES(p->lock)
 void manager_activate(struct pool *p, struct attached *to) REQUIRES(p->lock);
 
 /*
- * Takes a request to the active scheduler and brings the feedback back. An answer that is not allowed is counted
- * against the scheduler and replaced by the default's, or by a plain rotation when that is wrong too; after
- * POOL_WRONG_LIMIT wrong answers the default becomes the active one.
+ * Takes a request to the active scheduler and brings the feedback back. An answer that is not allowed is counted against
+ * the scheduler and replaced by the default's, or by a plain rotation when that is wrong too; after POOL_WRONG_LIMIT
+ * wrong answers the default becomes the active one.
  */
 void manager_request(struct pool *p, const struct sched_request *request, uint64_t now, struct feedback *ret)
     REQUIRES(p->lock);

@@ -2,9 +2,9 @@
 /*
  * pool.c - vCPU states, events and accounts. See pool.h.
  *
- * Each event has the same three steps: change the truth (and book the time that the old state lasted), tell every
- * attached scheduler, then ask the active one where that matters. Kicks are collected in a mask and sent once, when the
- * lock is dropped.
+ * Each event has the same three steps: change the truth (and book the time that the old state lasted), tell every attached
+ * scheduler, then ask the active one where that matters. Kicks are collected in a mask and sent once, when the lock is
+ * dropped.
  */
 #include "sched/pool.h"
 
@@ -113,8 +113,8 @@ uint64_t pool_enter(struct pool *p)
 	return p->last_now_ns;
 }
 
-/* The kicks that were asked for since the last time, out of the pool's hands: they are sent when the lock is dropped,
- * since each may cost a system call, and the next decision need not wait for that. */
+/* The kicks that were asked for since the last time, out of the pool's hands: they are sent when the lock is dropped, since
+ * each may cost a system call, and the next decision need not wait for that. */
 struct kicks {
 	uint64_t mask[BATON_PCPUS_MAX / 64];
 };
@@ -154,6 +154,8 @@ void pool_leave(struct pool *p)
 
 void pool_note_kick(struct pool *p, uint32_t pcpu)
 {
+	/* An idle pCPU that will ask soon is no longer to be had for the next one who seeks. */
+	p->free_mask[pcpu / 64] &= ~(UINT64_C(1) << (pcpu % 64));
 	p->kick_mask[pcpu / 64] |= UINT64_C(1) << (pcpu % 64);
 }
 
@@ -214,9 +216,9 @@ static void pcpu_set_idle(struct pool *p, uint32_t pcpu, bool idle) REQUIRES(p->
 
 	p->pcpus[pcpu].idle = idle;
 	if (idle)
-		p->idle_mask[pcpu / 64] |= bit;
+		p->free_mask[pcpu / 64] |= bit;
 	else
-		p->idle_mask[pcpu / 64] &= ~bit;
+		p->free_mask[pcpu / 64] &= ~bit;
 }
 
 struct pool_times pool_vcpu_times(struct pool *p, uint32_t v, uint64_t now)
@@ -344,8 +346,26 @@ void pool_vcpu_remove(struct pool *p, uint32_t v, uint64_t now)
 
 /* ---- events ---- */
 
-/* v waits: should some pCPU be asked on its behalf? The active scheduler says which; an idle one is woken in any case.
- */
+static bool pcpu_is_free(struct pool *p, uint32_t pcpu) REQUIRES(p->lock)
+{
+	return (p->free_mask[pcpu / 64] >> (pcpu % 64)) & 1;
+}
+
+/* Somebody idle could run v, which was put aside runnable: ask there. Keeps the pool work-conserving whatever a policy's
+ * preempts says. */
+static void offer_to_idle(struct pool *p, uint32_t v) REQUIRES(p->lock)
+{
+	for (uint32_t i = 0; i < ARRAY_SIZE(p->free_mask); i++) {
+		uint64_t both = p->free_mask[i] & p->vcpus[v].affinity[i];
+
+		if (both) {
+			pool_note_kick(p, i * 64 + (uint32_t)__builtin_ctzll(both));
+			return;
+		}
+	}
+}
+
+/* v waits: should some pCPU be asked on its behalf? The active scheduler says which; an idle one is woken in any case. */
 static void seek_pcpu(struct pool *p, uint32_t v, enum requester_kind by, uint64_t now) REQUIRES(p->lock)
 {
 	struct feedback fb;
@@ -354,7 +374,11 @@ static void seek_pcpu(struct pool *p, uint32_t v, enum requester_kind by, uint64
 		return; /* everybody asks again when the sign is lowered */
 	manager_request(p, &(struct sched_request){.kind = REQUEST_PREEMPTION, .requester = by, .subject = v}, now,
 			&fb);
-	if (fb.owner != BATON_NONE)
+	if (fb.owner == BATON_NONE)
+		return;
+	if (p->pcpus[fb.owner].idle && !pcpu_is_free(p, fb.owner))
+		offer_to_idle(p, v); /* that one was kicked already, for somebody else */
+	else
 		pool_note_kick(p, fb.owner);
 }
 
@@ -396,20 +420,6 @@ void pool_stop(struct pool *p, uint32_t pcpu, enum baton_stop why, uint64_t now)
 	trace_add(p->trace, now, TRACE_STOP, v, pcpu, now - started_ns, why);
 	pool_for_each_attached (p, a)
 		attached_stop(a, v, pcpu, started_ns, why, now);
-}
-
-/* Somebody idle could run v, which was put aside runnable: ask there. Keeps the pool work-conserving whatever a
- * policy's preempts says. */
-static void offer_to_idle(struct pool *p, uint32_t v) REQUIRES(p->lock)
-{
-	for (uint32_t i = 0; i < ARRAY_SIZE(p->idle_mask); i++) {
-		uint64_t both = p->idle_mask[i] & p->vcpus[v].affinity[i];
-
-		if (both) {
-			pool_note_kick(p, i * 64 + (uint32_t)__builtin_ctzll(both));
-			return;
-		}
-	}
 }
 
 void pool_ask(struct pool *p, uint32_t pcpu, enum requester_kind by, uint64_t now, struct feedback *fb)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pool.h - a set of pCPUs, a set of VMs, and the schedulers that are attached to them: one decides, all hear
- *everything.
+ * pool.h - a set of pCPUs, a set of VMs, and the schedulers that are attached to them: one decides, all hear everything.
  *
  * The pool owns the truth about every vCPU; schedulers only order it. Losing a scheduler loses no vCPU:
  *
@@ -75,7 +74,7 @@ struct pool {
 	struct attached *attached[POOL_ATTACHED_MAX] GUARDED_BY(lock); /* by identifier; [0] is the default */
 	uint32_t active_id GUARDED_BY(lock);			       /* the manager's stored identifier (row S14) */
 
-	uint64_t idle_mask[BATON_PCPUS_MAX / 64] GUARDED_BY(lock);
+	uint64_t free_mask[BATON_PCPUS_MAX / 64] GUARDED_BY(lock); /* idle, and not kicked since */
 	uint64_t kick_mask[BATON_PCPUS_MAX / 64] GUARDED_BY(lock); /* kicks asked for during a policy call */
 	uint64_t next_alarm_ns GUARDED_BY(lock);
 	uint32_t alarm_pcpu GUARDED_BY(lock); /* whose run loop calls pool_tick then */
@@ -172,8 +171,7 @@ void pool_cease_end(struct pool *p) REQUIRES(p->lock);
 
 /* ---- schedulers ---- */
 
-/* Places a into the table of attached schedulers; -ENOSPC when it is full. It hears of vCPUs as they are admitted to
- * it. */
+/* Places a into the table of attached schedulers; -ENOSPC when it is full. It hears of vCPUs as they are admitted to it. */
 int pool_attach(struct pool *p, struct attached *a) REQUIRES(p->lock);
 void pool_detach(struct pool *p, struct attached *a, uint64_t now) REQUIRES(p->lock);
 struct attached *pool_find(struct pool *p, const char *name) REQUIRES(p->lock);

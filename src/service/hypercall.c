@@ -3,8 +3,8 @@
  * hypercall.c - the table of hypercalls: one function and one row each (include/baton/guest.h says what they mean).
  *
  * A row without a permission is open to the service VM alone: the strictest is the default. The calls of the service VM
- * carry JSON text and go through the same door as the operator's requests (monitor_request), which checks the
- * permission once more by method.
+ * carry JSON text and go through the same door as the operator's requests (monitor_request), which checks the permission
+ * once more by method.
  *
  * Threads: run loops. Nothing here waits for a run loop, a change or a device.
  */

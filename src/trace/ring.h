@@ -2,8 +2,8 @@
 /*
  * ring.h - the last events of a pool, always recorded: what one looks at when a guest has stalled.
  *
- * A fixed ring of small records, overwritten from the oldest. It belongs to the pool and is written under the pool's
- * lock (every event happens there), so it needs no synchronisation of its own and keeps the true order of events.
+ * A fixed ring of small records, overwritten from the oldest. It belongs to the pool and is written under the pool's lock
+ * (every event happens there), so it needs no synchronisation of its own and keeps the true order of events.
  */
 #ifndef TRACE_RING_H
 #define TRACE_RING_H

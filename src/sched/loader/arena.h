@@ -6,7 +6,7 @@
  *
  * The reservation is made once, without access; a guard is as large as a slot and never gets access, so that an image
  * which runs over its end faults instead of reaching a neighbour or the monitor's own data. "No free slot" is a real
- *state with its own error: memory for images is decided when a pool is made, not when a change is asked for.
+ * state with its own error: memory for images is decided when a pool is made, not when a change is asked for.
  *
  * Threads: any; one lock inside, held for table work and never while an image is copied.
  */

@@ -9,11 +9,11 @@
  *
  * A loaded image is constant: code is executable and not writable, everything else is read-only. All state of a
  * scheduler lives in regions (baton/scheduler.h), so one image may serve several pools. docs/design/image.md has the
- *rules.
+ * rules.
  *
  * Life: image_load gives one reference; whoever keeps the image takes another. At the last image_unref the slot is
- *given back to the arena (which must outlive its images): no call into the image may be under way or follow. Threads:
- *any; the reference count is atomic, the rest constant.
+ * given back to the arena (which must outlive its images): no call into the image may be under way or follow. Threads:
+ * any; the reference count is atomic, the rest constant.
  */
 #ifndef SCHED_LOADER_IMAGE_H
 #define SCHED_LOADER_IMAGE_H

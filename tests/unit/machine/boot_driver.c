@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * boot_driver.c - the smallest host: runs one machine with all its vCPUs on one thread, round robin. For bringing up
- *the machine model without a scheduler, and for soaking its interrupt and timer paths.
+ * the machine model without a scheduler, and for soaking its interrupt and timer paths.
  *
  *	boot_driver [options] KERNEL
  *	  --initrd FILE  --cmdline TEXT  --vcpus N  --memory MIB  --slice US

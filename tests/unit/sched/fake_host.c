@@ -380,7 +380,7 @@ static void check_accounts(struct fake *f, uint64_t now)
 		must(busy + idle + other == now - f->began_ns);
 		must(c->running == BATON_NONE ||
 		     (p->vcpus[c->running].state == BATON_VCPU_RUNNING && p->vcpus[c->running].pcpu == i && !c->idle));
-		must(c->idle == (bool)((p->idle_mask[i / 64] >> (i % 64)) & 1));
+		must(c->idle || !((p->free_mask[i / 64] >> (i % 64)) & 1)); /* free: idle and not kicked since */
 		busy_sum += busy;
 	}
 	must(busy_sum == run_sum);

@@ -312,6 +312,23 @@ static void a_woken_vcpu_is_offered_to_an_idle_pcpu(void **unused)
 	fake_free(f);
 }
 
+/* Before the first kicked pCPU has asked, a second vCPU wakes: it gets another idle pCPU, not the same once more. */
+static void two_woken_vcpus_are_offered_to_two_idle_pcpus(void **unused)
+{
+	struct fake *f = fake_new(&(struct fake_config){.pcpus = 2});
+	uint32_t vm = fake_vm(f, 0), a = fake_vcpu(f, vm), b = fake_vcpu(f, vm);
+
+	for (uint32_t i = 0; i < 2; i++)
+		assert_int_equal(fake_ask(f, i), BATON_NONE);
+	fake_forget_kicks(f);
+	fake_resume(f, a, true);
+	assert_int_equal(f->kicks_total, 1);
+	fake_resume(f, b, true);
+	assert_int_equal(f->kicks[0], 1);
+	assert_int_equal(f->kicks[1], 1);
+	fake_free(f);
+}
+
 static void who_is_put_aside_is_offered_to_an_idle_pcpu_whatever_the_policy_says(void **unused)
 {
 	struct fake *f = fake_new(&(struct fake_config){.pcpus = 2, .scheduler = &baton_scheduler_probe});
@@ -826,6 +843,7 @@ int main(void)
 	    cmocka_unit_test(a_paused_vcpu_that_was_to_run_on_goes_on_after_the_resume),
 	    cmocka_unit_test(a_pause_that_is_taken_back_before_it_took_effect_changes_nothing),
 	    cmocka_unit_test(a_woken_vcpu_is_offered_to_an_idle_pcpu),
+	    cmocka_unit_test(two_woken_vcpus_are_offered_to_two_idle_pcpus),
 	    cmocka_unit_test(who_is_put_aside_is_offered_to_an_idle_pcpu_whatever_the_policy_says),
 	    cmocka_unit_test(who_is_put_aside_is_not_offered_where_it_may_not_run),
 	    cmocka_unit_test(kicks_are_collected_and_sent_once_when_the_lock_is_dropped),
