@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * image_fuzz.c - libFuzzer target for the image loader. Whatever the bytes are, the loader refuses them with a sentence
- *or ends up with a table that can be read, and afterwards every slot is free again. Code of the image is never called.
+ * or ends up with a table that can be read, and afterwards every slot is free again. Code of the image is never called.
  *
  *	image_fuzz [options of libFuzzer] CORPUS      where CORPUS holds sound images to begin with
  */
