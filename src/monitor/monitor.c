@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "host/probe.h"
 #include "monitor/internal.h"
@@ -105,6 +106,7 @@ static int start_host(struct monitor *m, const struct monitor_config *config, st
 
 int monitor_new(const struct monitor_config *config, struct monitor **ret, struct error *e) NO_TSA
 {
+	const char *kvm = config->kvm_path ? config->kvm_path : "/dev/kvm";
 	struct monitor *m = calloc(1, sizeof *m);
 	int r = 0;
 
@@ -112,10 +114,12 @@ int monitor_new(const struct monitor_config *config, struct monitor **ret, struc
 		return error_set(e, -ENOMEM, "no memory for the monitor");
 	lock_init(&m->lock);
 	m->max_vms = config->max_vms ? config->max_vms : VMS_DEFAULT;
-	m->kvm_fd = open(config->kvm_path ? config->kvm_path : "/dev/kvm", O_RDWR | O_CLOEXEC);
+	m->kvm_fd = open(kvm, O_RDWR | O_CLOEXEC);
 	if (m->kvm_fd < 0)
-		r = error_set(e, -errno, "cannot open %s: %s; `baton doctor` says what is missing",
-			      config->kvm_path ? config->kvm_path : "/dev/kvm", strerror(errno));
+		r = error_set(e, -errno, "cannot open %s: %s; `baton doctor` says what is missing", kvm,
+			      strerror(errno));
+	else if (ioctl(m->kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
+		r = error_set(e, -ENODEV, "%s is no KVM device; `baton doctor` says what is missing", kvm);
 	m->vms = calloc(m->max_vms, sizeof *m->vms);
 	m->image_dir = config->image_dir ? strdup(config->image_dir) : NULL;
 	if (r >= 0 && (!m->vms || (config->image_dir && !m->image_dir)))

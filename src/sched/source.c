@@ -48,8 +48,9 @@ int source_fetch(const char *where, const char *image_dir, bool trusted, uint8_t
 		return r;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
-		return error_set(e, -errno, "cannot open image %s: %s; `ls %s` shows what is there", path,
-				 strerror(errno), image_dir ? image_dir : ".");
+		return error_set(e, -errno, "cannot open image %s: %s; `ls %.*s` shows what is there", path,
+				 strerror(errno), strrchr(path, '/') ? (int)MAX(strrchr(path, '/') - path, 1) : 1,
+				 strchr(path, '/') ? path : ".");
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return error_set(e, -EINVAL, "image %s is not a regular file", path);
 	if ((uint64_t)st.st_size > SOURCE_BYTES_MAX)

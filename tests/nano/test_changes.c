@@ -199,9 +199,9 @@ static void refused_changes_go_unnoticed(void **unused)
 {
 	static const struct {
 		const char *name, *image, *word;
-	} wrong[] = {{"", "file:none.baton", "none.baton"}, {"", "file:tester", "tester"},
-		     {"fair", "file:bvt.baton", "fair"},    {"fair", "", "fair"},
-		     {"", "file:/proc/self", "regular file"},  {"", "ftp://x/y.baton", "ftp"}};
+	} wrong[] = {{"", "file:none.baton", "none.baton"},   {"", "file:tester", "tester"},
+		     {"fair", "file:bvt.baton", "fair"},      {"fair", "", "fair"},
+		     {"", "file:/proc/self", "regular file"}, {"", "ftp://x/y.baton", "ftp"}};
 	struct rig r = crowd_new(NULL);
 	char active[32];
 
