@@ -131,15 +131,33 @@ static bool rebuild(struct bench *b, struct attached *from, struct attached *to,
 	return ok;
 }
 
+/* Leaves `from` as the only scheduler that knows the vCPUs, as where there are no shadows. Nobody runs meanwhile: tables
+ * say "running" of nobody whom they do not know. */
+static bool leave_alone(struct bench *b, struct attached *from, struct attached *to) NO_TSA
+{
+	struct pool *p = b->pool;
+	uint64_t now = pool_enter(p);
+	bool ok;
+
+	manager_activate(p, from);
+	pool_cease_begin(p);
+	ok = pool_cease_wait(p, now + REST_LIMIT) == 0;
+	if (ok)
+		retire_all(p, to, p->last_now_ns);
+	pool_cease_end(p);
+	pool_leave(p);
+	(void)longest_rest(p);
+	return ok;
+}
+
 static void measure_rebuild(struct bench *b, unsigned rounds, struct samples *s) NO_TSA
 {
 	struct pool *p = b->pool;
 	struct attached *from = b->rr, *to = b->bvt, *swap;
-	uint64_t blackout, now = pool_enter(p);
+	uint64_t blackout, now;
 
-	manager_activate(p, from);
-	retire_all(p, to, now); /* only one scheduler knows the vCPUs, as where there are no shadows */
-	pool_leave(p);
+	if (!leave_alone(b, from, to))
+		report_fail(&b->r, "the pCPUs did not come to rest");
 	for (unsigned i = 0; i < rounds && !b->r.failed; i++) {
 		if (!rebuild(b, from, to, &blackout))
 			report_fail(&b->r, "the baseline's rebuild failed");
