@@ -96,6 +96,8 @@ int host_new(const struct host_config *config, struct host **ret, struct error *
 		return error_set(e, -ENOMEM, "no memory for the host");
 	}
 	h->sched.ops = &host_sched_ops;
+	h->born_ns = clock_now_ns();
+	h->born_tsc = __builtin_ia32_rdtsc();
 	h->kvm_fd = config->kvm_fd;
 	h->fifo = config->fifo;
 	h->carrier = &carrier_worker;
@@ -162,13 +164,14 @@ int host_cpu(const struct host *h, uint32_t pcpu)
 
 void host_switch_cost(struct host *h, uint64_t *ret_ns, uint64_t *ret_count)
 {
-	uint64_t ns = 0, count = 0;
+	uint64_t ticks = 0, count = 0;
+	double ns_per_tick = (double)(clock_now_ns() - h->born_ns) / (double)(__builtin_ia32_rdtsc() - h->born_tsc);
 
 	for (uint32_t i = 0; i < h->pcpu_count; i++) {
-		ns += atomic_load(&h->pcpus[i].switch_ns);
+		ticks += atomic_load(&h->pcpus[i].switch_ticks);
 		count += atomic_load(&h->pcpus[i].switch_count);
 	}
-	*ret_ns = ns;
+	*ret_ns = (uint64_t)((double)ticks * ns_per_tick);
 	*ret_count = count;
 }
 

@@ -12,12 +12,26 @@
 #include "host/host.h"
 
 /* Interrupts KVM_RUN; its handler sets immediate_exit of the vCPU that its thread is about to run. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1
+#endif
+#endif
+#ifdef __SANITIZE_THREAD__
+#define SIGNAL_KICK SIGSYS /* that tool puts other signals off until the next library call: too late for KVM_RUN */
+#else
 #define SIGNAL_KICK SIGUSR1
+#endif
 
 /*
  * A thread that can carry a run loop: the worker of a pCPU, or the own thread of a vCPU. Its timer signals this thread
  * alone, so it travels with the loop. `gate` is where it sleeps while it carries nothing.
  */
+enum {
+	GATE_CLOSED = 0,
+	GATE_GIVEN = 1, /* something was given */
+	GATE_IDLES = 2, /* + n: it carries the loop of pCPU n, which idles: whoever gives it another one kicks n */
+};
 struct runner {
 	struct host *host;
 	pthread_t thread;
@@ -25,9 +39,8 @@ struct runner {
 	timer_t timer;
 	uint64_t armed_ns;	 /* what the timer is set to; TIME_NEVER */
 	int pinned_cpu;		 /* -1: nowhere yet */
-	_Atomic uint32_t gate;	 /* 1: something was given */
+	_Atomic uint32_t gate;	 /* GATE_* */
 	struct host_pcpu *given; /* the pCPU it shall carry; NULL: look at quit */
-	_Atomic(struct host_pcpu *) idles_on; /* the pCPU whose loop it carries while that has nothing to run; or NULL */
 	_Atomic bool quit;
 	struct host_vcpu *own;	/* NULL: a worker */
 	struct host_pcpu *home; /* a worker's pCPU */
@@ -61,9 +74,10 @@ struct host_pcpu {
 	/* Deadlines of vCPUs that stopped here and do not run: a binary heap, earliest first. Pool lock. */
 	struct host_vcpu **timers;
 	uint32_t timer_count;
-	/* bench: from leaving one vCPU's exit to entering another vCPU */
-	uint64_t left_ns;
-	_Atomic uint64_t switch_ns, switch_count;
+	/* bench: from leaving one vCPU's exit to entering another vCPU, in ticks of the TSC: reading the clock would cost a
+	 * tenth of what is measured */
+	uint64_t left_tsc;
+	_Atomic uint64_t switch_ticks, switch_count;
 	struct runner worker;
 };
 
@@ -109,6 +123,7 @@ struct host {
 	_Atomic bool stopping;
 	uint32_t pcpu_count;
 	struct host_pcpu *pcpus;
+	uint64_t born_ns, born_tsc; /* for host_switch_cost: how long a tick is */
 };
 
 /* runner.c: a thread with its timer and its gate. */

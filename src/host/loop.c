@@ -136,6 +136,19 @@ static void vm_ended(struct host_vm *vm, enum vcpu_next how) NO_TSA
 	vm->ops->ended(vm->ctx, how);
 }
 
+/* The TSC, once what came before is done. */
+static uint64_t ticks(void)
+{
+	__builtin_ia32_lfence();
+	return __builtin_ia32_rdtsc();
+}
+
+/* Only the loop writes these: no locked addition is needed. */
+static void count_up(_Atomic uint64_t *count, uint64_t by)
+{
+	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + by, memory_order_relaxed);
+}
+
 /* One stay in the guest. *ret_next: what the vCPU wants then. False: it did not get in, or was brought out by a signal. */
 static bool enter_guest(struct host_pcpu *pc, struct host_vcpu *hv, enum vcpu_next *ret_next)
 {
@@ -144,10 +157,10 @@ static bool enter_guest(struct host_pcpu *pc, struct host_vcpu *hv, enum vcpu_ne
 
 	if (!atomic_compare_exchange_strong(&pc->state, &monitor, LOOP_GUEST))
 		return false;	/* a kick came first */
-	if (pc->left_ns != 0) { /* a switch of vCPUs ends here */
-		atomic_fetch_add_explicit(&pc->switch_ns, clock_now_ns() - pc->left_ns, memory_order_relaxed);
-		atomic_fetch_add_explicit(&pc->switch_count, 1, memory_order_relaxed);
-		pc->left_ns = 0;
+	if (pc->left_tsc != 0) { /* a switch of vCPUs ends here */
+		count_up(&pc->switch_ticks, ticks() - pc->left_tsc);
+		count_up(&pc->switch_count, 1);
+		pc->left_tsc = 0;
 	}
 	r = vcpu_run(hv->v);
 	atomic_fetch_and(&pc->state, ~(uint32_t)LOOP_PLACE);
@@ -240,16 +253,17 @@ static void idle(struct host_pcpu *pc)
  * pCPU (or it shall quit): then this loop goes back to its pCPU's worker. Returns the pCPU to go on with, or NULL. */
 static struct host_pcpu *idle_on(struct runner *self, struct host_pcpu *pc)
 {
+	uint32_t closed = GATE_CLOSED, idles = GATE_IDLES + pc->index;
+
 	if (!self->own) {
 		idle(pc);
 		return pc;
 	}
-	atomic_store(&self->idles_on, pc);
-	if (atomic_load(&self->gate) == 0) /* whoever sets it looks at idles_on afterwards, and kicks */
+	if (atomic_compare_exchange_strong(&self->gate, &closed, idles)) {
 		idle(pc);
-	atomic_store(&self->idles_on, NULL);
-	if (atomic_load(&self->gate) == 0)
-		return pc;
+		if (atomic_compare_exchange_strong(&self->gate, &idles, GATE_CLOSED))
+			return pc;
+	}
 	runner_give(&pc->worker, pc);
 	return runner_wait(self);
 }
@@ -281,9 +295,9 @@ void loop_carry(struct runner *self, struct host_pcpu *pc)
 		why = run(self, pc);
 		runner_entering(NULL);
 		before = pc->current;
-		pc->left_ns = clock_now_ns();
+		pc->left_tsc = ticks();
 		decide(pc, why);
 		if (!pc->current || pc->current == before)
-			pc->left_ns = 0; /* not a switch between two vCPUs */
+			pc->left_tsc = 0; /* not a switch between two vCPUs */
 	}
 }

@@ -126,7 +126,7 @@ static struct kicks take_kicks(struct pool *p) REQUIRES(p->lock)
 	if (p->alarm_moved)
 		pool_note_kick(p, p->alarm_pcpu);
 	p->alarm_moved = false;
-
+	p->kicks_noted = false;
 	for (uint32_t i = 0; i < ARRAY_SIZE(k.mask); i++) {
 		k.mask[i] = p->kick_mask[i];
 		p->kick_mask[i] = 0;
@@ -146,8 +146,13 @@ static void send_kicks(struct pool *p, const struct kicks *k)
 
 void pool_leave(struct pool *p)
 {
-	struct kicks k = take_kicks(p);
+	struct kicks k;
 
+	if (!p->kicks_noted && !p->alarm_moved) { /* nearly always */
+		lock_drop(&p->lock);
+		return;
+	}
+	k = take_kicks(p);
 	lock_drop(&p->lock);
 	send_kicks(p, &k);
 }
@@ -157,6 +162,7 @@ void pool_note_kick(struct pool *p, uint32_t pcpu)
 	/* An idle pCPU that will ask soon is no longer to be had for the next one who seeks. */
 	p->free_mask[pcpu / 64] &= ~(UINT64_C(1) << (pcpu % 64));
 	p->kick_mask[pcpu / 64] |= UINT64_C(1) << (pcpu % 64);
+	p->kicks_noted = true;
 }
 
 static void unnote_kick(struct pool *p, uint32_t pcpu) REQUIRES(p->lock)
