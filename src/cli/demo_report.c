@@ -125,9 +125,9 @@ static json_t *report_json(const struct demo *d)
 				json_object_set(one, kept[k], json_object_get(change, kept[k]));
 		json_array_append_new(changes, one);
 	}
-	return json_pack("{s:s, s:o, s:o, s:s, s:O}", "host", d->options.host_name, "guests", guests, "changes",
-			 changes, "result", json_array_size(d->failures) == 0 ? "ok" : "failed", "failures",
-			 d->failures);
+	return json_pack("{s:s, s:o, s:o, s:b, s:s, s:O}", "host", d->options.host_name, "guests", guests, "changes",
+			 changes, "privileged_call_refused", d->refused, "result",
+			 json_array_size(d->failures) == 0 ? "ok" : "failed", "failures", d->failures);
 }
 
 int demo_write_report(const struct demo *d, const char *path, struct error *e)

@@ -93,6 +93,7 @@ int vm_resume(struct vm *vm, struct error *e);
 void vm_reset(struct vm *vm);
 void vm_destroy(struct vm *vm); /* stop and forget */
 json_t *vm_describe(struct monitor *m, struct vm *vm) REQUIRES(m->lock);
+json_t *vm_registers(struct vm *vm); /* a text per vCPU */
 void vm_pump_input(struct vm *vm); /* console input on its way to the UART */
 
 /* keeper.c: the thread that finishes what run loops may not wait for. */

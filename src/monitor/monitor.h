@@ -55,6 +55,7 @@ struct requester {
  *	vm.stop [slow]		O	{vm: id or name} power off now
  *	vm.destroy [slow]	O	{vm} stop and forget
  *	vm.pause, vm.resume	O	{vm}
+ *	vm.registers [slow]	O	{vm} -> {vcpus: [text]}
  *	sched.status		O S	{active, default, schedulers: [{name, version, image, role, loaded}], change: {...} or null,
  *					 decisions, changes, slots_free}
  *	sched.load		O S	{name, image, params: {}, how: "live"|"cease", old: "keep"|"unload-before"|"unload-after"} ->

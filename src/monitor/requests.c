@@ -70,6 +70,7 @@ static json_t *describe_pcpus(struct monitor *m) NO_TSA
 		uint64_t busy, idle, other, now = pool_enter(pool);
 		uint32_t running = pool->pcpus[i].running;
 		uint32_t owner = running == BATON_NONE ? BATON_NONE : pool->vcpus[running].vm;
+		uint64_t decisions = pool->pcpus[i].decisions;
 		const char *name;
 
 		pool_pcpu_times(pool, i, now, &busy, &idle, &other);
@@ -81,7 +82,7 @@ static json_t *describe_pcpus(struct monitor *m) NO_TSA
 						      "owner", name, "busy_ns", (json_int_t)busy, "idle_ns",
 						      (json_int_t)idle, "other_ns", (json_int_t)other, "wall_ns",
 						      (json_int_t)(busy + idle + other), "decisions",
-						      (json_int_t)pool->pcpus[i].decisions));
+						      (json_int_t)decisions));
 	}
 	return list;
 }
@@ -145,6 +146,20 @@ static json_t *request_vm_resume(struct monitor *m, const struct requester *who,
 	return with_vm(m, params, vm_resume);
 }
 
+/* Where a VM's vCPUs are: it is held for the moment that takes. */
+static json_t *request_vm_registers(struct monitor *m, const struct requester *who, json_t *params)
+{
+	struct error e = {0};
+	struct vm *vm = vm_find(m, json_object_get(params, "vm"), &e);
+	json_t *texts;
+
+	if (!vm)
+		return reply_from(-ENOENT, &e);
+	texts = vm_registers(vm);
+	vm_unref(vm);
+	return json_pack("{s:b, s:o}", "ok", 1, "vcpus", texts);
+}
+
 static json_t *console_owner_reply(struct monitor *m) NO_TSA
 {
 	uint32_t owner;
@@ -201,14 +216,23 @@ static const struct {
 	bool service; /* open to the service VM too */
 	json_t *(*serve)(struct monitor *m, const struct requester *who, json_t *params);
 } methods[] = {
-    {"version", true, request_version},		  {"vm.create", false, request_vm_create},
-    {"vm.list", true, request_vm_list},		  {"vm.stop", false, request_vm_stop},
-    {"vm.destroy", false, request_vm_destroy},	  {"vm.pause", false, request_vm_pause},
-    {"vm.resume", false, request_vm_resume},	  {"sched.status", true, request_sched_status},
-    {"sched.load", true, request_sched_load},	  {"sched.default", true, request_sched_default},
-    {"sched.unload", true, request_sched_unload}, {"sched.set", true, request_sched_set},
-    {"sched.change", true, request_sched_change}, {"sched.history", true, request_sched_history},
-    {"sched.trace", false, request_sched_trace},  {"console.owner", true, request_console_owner},
+    {"version", true, request_version},
+    {"vm.create", false, request_vm_create},
+    {"vm.list", true, request_vm_list},
+    {"vm.stop", false, request_vm_stop},
+    {"vm.destroy", false, request_vm_destroy},
+    {"vm.registers", false, request_vm_registers},
+    {"vm.pause", false, request_vm_pause},
+    {"vm.resume", false, request_vm_resume},
+    {"sched.status", true, request_sched_status},
+    {"sched.load", true, request_sched_load},
+    {"sched.default", true, request_sched_default},
+    {"sched.unload", true, request_sched_unload},
+    {"sched.set", true, request_sched_set},
+    {"sched.change", true, request_sched_change},
+    {"sched.history", true, request_sched_history},
+    {"sched.trace", false, request_sched_trace},
+    {"console.owner", true, request_console_owner},
     {"shutdown", false, request_shutdown},
 };
 

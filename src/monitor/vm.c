@@ -366,6 +366,25 @@ void vm_reset(struct vm *vm)
 	pthread_mutex_unlock(&vm->life);
 }
 
+json_t *vm_registers(struct vm *vm)
+{
+	json_t *texts = json_array();
+	char text[4096];
+
+	pthread_mutex_lock(&vm->life);
+	if (vm->host) {
+		host_vm_pause(vm->host);
+		for (unsigned i = 0; i < vm->vcpus; i++) {
+			(void)vcpu_dump(machine_vcpu(host_vm_machine(vm->host), i), text, sizeof text);
+			json_array_append_new(texts, json_string(text));
+		}
+		if (vm->state == VM_RUNNING)
+			host_vm_resume(vm->host);
+	}
+	pthread_mutex_unlock(&vm->life);
+	return texts;
+}
+
 /* ---- console input ---- */
 
 void vm_pump_input(struct vm *vm)
