@@ -64,7 +64,7 @@ int runner_start(struct runner *r, struct host *h, struct error *e)
 	r->armed_ns = TIME_NEVER;
 	r->pinned_cpu = -1;
 	atomic_store(&r->quit, false);
-	atomic_store(&r->gate, 0);
+	atomic_store(&r->gate, GATE_CLOSED);
 	code = pthread_create(&r->thread, NULL, runner_thread, r);
 	if (code != 0)
 		return error_set(e, -code, "cannot start a thread: %s", strerror(code));
@@ -121,28 +121,27 @@ void runner_arm(struct runner *r, uint64_t deadline_ns, uint64_t now)
 
 void runner_give(struct runner *r, struct host_pcpu *pc)
 {
-	struct host_pcpu *idle;
+	struct host *h = r->host;
+	uint32_t gate;
 
 	r->given = pc;
 	if (pc) {
 		atomic_store(&pc->carrier, r);
 		atomic_store(&pc->carrier_tid, atomic_load(&r->tid));
 	}
-	atomic_store(&r->gate, 1);
+	gate = atomic_exchange(&r->gate, GATE_GIVEN); /* the last touch: it may run, end and be freed from here on */
 	futex_wake(&r->gate);
-	/* Its vCPU was chosen by another pCPU while it sits on an idle one: it must look at its gate. */
-	idle = atomic_load(&r->idles_on);
-	if (idle)
-		loop_kick(idle, KICK_ASK);
+	if (gate >= GATE_IDLES)
+		loop_kick(&h->pcpus[gate - GATE_IDLES], KICK_ASK);
 }
 
 struct host_pcpu *runner_wait(struct runner *r)
 {
 	struct host_pcpu *pc;
 
-	while (atomic_load(&r->gate) == 0)
-		futex_wait(&r->gate, 0, TIME_NEVER);
-	atomic_store(&r->gate, 0);
+	while (atomic_load(&r->gate) != GATE_GIVEN)
+		futex_wait(&r->gate, GATE_CLOSED, TIME_NEVER);
+	atomic_store(&r->gate, GATE_CLOSED);
 	pc = r->given;
 	r->given = NULL;
 	if (pc)

@@ -48,6 +48,11 @@ bool rig_full(void)
 	return full && strcmp(full, "1") == 0;
 }
 
+enum carrier_kind rig_carrier(void)
+{
+	return strcmp(arguments.argv[3], "worker") == 0 ? CARRIER_WORKER : CARRIER_THREAD;
+}
+
 /* The first two CPUs of this process, "0,1". */
 static unsigned two_cpus(char *buf, size_t size)
 {
@@ -76,7 +81,7 @@ struct rig rig_new(const struct monitor_config *config)
 	struct error e = {0};
 	char cpus[32];
 
-	r.carrier = strcmp(arguments.argv[3], "worker") == 0 ? CARRIER_WORKER : CARRIER_THREAD;
+	r.carrier = rig_carrier();
 	two_cpus(cpus, sizeof cpus);
 	c.carrier = r.carrier;
 	c.image_dir = r.images;

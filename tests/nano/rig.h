@@ -31,6 +31,7 @@ struct rig {
 void rig_arguments(int argc, char **argv);
 const char *rig_argument(int n); /* of MORE */
 bool rig_full(void);
+enum carrier_kind rig_carrier(void);
 
 /* A monitor on up to two pCPUs. config (may be NULL) says the rest. */
 struct rig rig_new(const struct monitor_config *config);

@@ -118,11 +118,14 @@ static void a_flood_of_output_drowns_nobody(void **unused)
 	rig_free(&r);
 }
 
-/* Twice 64 KiB, byte by byte: long where exits are dear. */
+/* Twice 64 KiB, byte by byte: long where exits are dear, and the carrier has no part in it. */
 static void a_mailbox_that_is_overfilled_holds(void **unused)
 {
-	struct rig r = with_neighbour();
+	struct rig r;
 
+	if (rig_carrier() != CARRIER_WORKER && !rig_full())
+		skip();
+	r = with_neighbour();
 	rig_run(&r, "bad", "hostile", 1, "mode=mailbox");
 	rig_wait_is(&r, "bad", "state", "off");
 	assert_int_equal(rig_number(&r, "bad", "exit_status"), 0);
