@@ -354,9 +354,8 @@ static void check_region(struct pool *p, struct attached *a, uint64_t now)
 	must(a->alarm_count == 0 || p->next_alarm_ns <= attached_next_alarm(a));
 }
 
-static void check_accounts(struct fake *f, uint64_t now)
+static void check_accounts(struct fake *f, struct pool *p, uint64_t now) REQUIRES(p->lock)
 {
-	struct pool *p = f->pool;
 	uint64_t busy_sum = 0, run_sum = f->retired_run_ns;
 
 	for (uint32_t v = 0; v < p->vcpu_slots; v++) {
@@ -388,19 +387,20 @@ static void check_accounts(struct fake *f, uint64_t now)
 
 void fake_check(struct fake *f)
 {
-	uint64_t now = pool_enter(f->pool);
+	struct pool *p = f->pool;
+	uint64_t now = pool_enter(p);
 
-	check_accounts(f, now);
+	check_accounts(f, p, now);
 	for (uint32_t i = 0; i < POOL_ATTACHED_MAX; i++) {
-		struct attached *a = f->pool->attached[i];
+		struct attached *a = p->attached[i];
 
 		if (!a)
 			continue;
 		must(a->id == i);
-		check_region(f->pool, a, now);
+		check_region(p, a, now);
 	}
-	must(f->pool->attached[f->pool->active_id] != NULL);
-	pool_leave(f->pool);
+	must(p->attached[p->active_id] != NULL);
+	pool_leave(p);
 }
 
 /* ---- threads ---- */
