@@ -109,17 +109,25 @@ uint32_t fake_vm(struct fake *f, uint32_t weight)
 	return vm;
 }
 
-uint32_t fake_vcpu_on(struct fake *f, uint32_t vm, uint64_t affinity)
+uint32_t fake_vcpu_unless_refused(struct fake *f, uint32_t vm, uint64_t affinity)
 {
 	uint64_t set[BATON_PCPUS_MAX / 64] = {affinity};
 	uint64_t now = pool_enter(f->pool);
 	struct error e = {0};
-	uint32_t v;
+	uint32_t v = BATON_NONE;
 	int r = pool_vcpu_add(f->pool, vm, 0, affinity ? set : NULL, NULL, now, &v, &e);
 
 	pool_leave(f->pool);
-	must(r == 0);
-	atomic_store(&f->progress[v], 0);
+	if (r == 0)
+		atomic_store(&f->progress[v], 0);
+	return v;
+}
+
+uint32_t fake_vcpu_on(struct fake *f, uint32_t vm, uint64_t affinity)
+{
+	uint32_t v = fake_vcpu_unless_refused(f, vm, affinity);
+
+	must(v != BATON_NONE);
 	return v;
 }
 

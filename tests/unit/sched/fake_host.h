@@ -77,7 +77,8 @@ extern const char *fake_images;
 uint32_t fake_vm(struct fake *f, uint32_t weight);
 uint32_t fake_vcpu(struct fake *f, uint32_t vm); /* paused at first */
 uint32_t fake_vcpu_on(struct fake *f, uint32_t vm, uint64_t affinity);
-uint32_t fake_ready(struct fake *f, uint32_t vm); /* a vCPU that is runnable */
+uint32_t fake_vcpu_unless_refused(struct fake *f, uint32_t vm, uint64_t affinity); /* or BATON_NONE */
+uint32_t fake_ready(struct fake *f, uint32_t vm);				   /* a vCPU that is runnable */
 void fake_remove(struct fake *f, uint32_t v);
 void fake_remove_vm(struct fake *f, uint32_t vm);
 void fake_wake(struct fake *f, uint32_t v);

@@ -52,13 +52,17 @@ static void remove_vm(struct world *w, uint32_t vm)
 static void add_vcpu(struct world *w, uint32_t vm)
 {
 	uint64_t all = (UINT64_C(1) << w->f->pool->pcpu_count) - 1, some = fake_random(&w->random) & all;
-	uint32_t used = 0;
+	uint32_t used = 0, added;
 
 	for (uint32_t v = 0; v < WORLD_VCPUS; v++)
 		used += exists(w, v);
 	if (!w->f->pool->vms[vm].used || used == WORLD_VCPUS)
 		return;
-	fake_resume(w->f, fake_vcpu_on(w->f, vm, world_random(w, 3) ? 0 : some), world_random(w, 2));
+	added =
+	    fake_vcpu_unless_refused(w->f, vm, world_random(w, 3) ? 0 : some); /* probe may have been asked to refuse */
+	if (added == BATON_NONE)
+		return;
+	fake_resume(w->f, added, world_random(w, 2));
 	w->vcpus_of[vm]++;
 }
 
