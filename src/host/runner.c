@@ -124,8 +124,8 @@ void runner_give(struct runner *r, struct host_pcpu *pc)
 	struct host *h = r->host;
 	uint32_t gate;
 
-	r->given = pc;
-	if (pc) {
+	if (pc) { /* NULL only wakes it: what was given before, and not taken yet, stays given */
+		r->given = pc;
 		atomic_store(&pc->carrier, r);
 		atomic_store(&pc->carrier_tid, atomic_load(&r->tid));
 	}
