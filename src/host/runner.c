@@ -36,6 +36,18 @@ static int make_timer(struct runner *r)
 	return timer_create(CLOCK_MONOTONIC, &event, &r->timer) < 0 ? -errno : 0;
 }
 
+/* The runner looks at what was given to it, or at quit. */
+static void open_gate(struct runner *r)
+{
+	struct host *h = r->host;
+	uint32_t gate = atomic_exchange(&r->gate, GATE_GIVEN);
+
+	/* That was the last touch: it may run, end and be freed from here on. */
+	futex_wake(&r->gate);
+	if (gate >= GATE_IDLES)
+		loop_kick(&h->pcpus[gate - GATE_IDLES], KICK_ASK);
+}
+
 static void *runner_thread(void *ctx)
 {
 	struct runner *r = ctx;
@@ -73,7 +85,7 @@ int runner_start(struct runner *r, struct host *h, struct error *e)
 	code = make_timer(r);
 	if (code < 0) {
 		atomic_store(&r->quit, true);
-		runner_give(r, NULL);
+		open_gate(r);
 		pthread_join(r->thread, NULL);
 		return error_set(e, code, "cannot make a timer: %s", strerror(-code));
 	}
@@ -85,7 +97,7 @@ int runner_start(struct runner *r, struct host *h, struct error *e)
 void runner_join(struct runner *r)
 {
 	atomic_store(&r->quit, true);
-	runner_give(r, NULL);
+	open_gate(r);
 	pthread_join(r->thread, NULL);
 	timer_delete(r->timer);
 	atomic_store(&r->tid, 0);
@@ -121,18 +133,10 @@ void runner_arm(struct runner *r, uint64_t deadline_ns, uint64_t now)
 
 void runner_give(struct runner *r, struct host_pcpu *pc)
 {
-	struct host *h = r->host;
-	uint32_t gate;
-
-	if (pc) { /* NULL only wakes it: what was given before, and not taken yet, stays given */
-		r->given = pc;
-		atomic_store(&pc->carrier, r);
-		atomic_store(&pc->carrier_tid, atomic_load(&r->tid));
-	}
-	gate = atomic_exchange(&r->gate, GATE_GIVEN); /* the last touch: it may run, end and be freed from here on */
-	futex_wake(&r->gate);
-	if (gate >= GATE_IDLES)
-		loop_kick(&h->pcpus[gate - GATE_IDLES], KICK_ASK);
+	r->given = pc;
+	atomic_store(&pc->carrier, r);
+	atomic_store(&pc->carrier_tid, atomic_load(&r->tid));
+	open_gate(r);
 }
 
 struct host_pcpu *runner_wait(struct runner *r)

@@ -197,7 +197,7 @@ static void a_vm_that_cannot_be_is_refused_and_leaves_nothing(void **unused)
 	for (json_int_t mib = -1; mib <= 0; mib++)
 		CREATE(ERANGE, "memory", "{s:s, s:I}", "kernel", spinner, "memory_mib", mib);
 	CREATE(ERANGE, "memory", "{s:s, s:I}", "kernel", spinner, "memory_mib", (json_int_t)1 << 40);
-	CREATE(EINVAL, "memory", "{s:s, s:I}", "kernel", spinner, "memory_mib", (json_int_t)1 << 20); /* a nano guest */
+	CREATE(EINVAL, "memory", "{s:s, s:I}", "kernel", spinner, "memory_mib", (json_int_t)1 << 16); /* a nano guest */
 	CREATE(EINVAL, "", "{s:s, s:s}", "kernel", spinner, "memory_mib", "much");
 	for (int vcpus = -1; vcpus <= 9; vcpus += vcpus == 0 ? 9 : 1)
 		CREATE(ERANGE, "vCPUs", "{s:s, s:i}", "kernel", spinner, "vcpus", vcpus);
