@@ -452,7 +452,7 @@ static const struct baton_parameter *parameter_for(const struct baton_scheduler 
 
 	if (!parameter) {
 		*ret_code = error_set(e, -ENOENT,
-				      "scheduler %s has no parameter %s; `baton sched info IMAGE` lists those it has",
+				      "scheduler %s has no parameter %s; `baton sched status --json` lists those of what is loaded",
 				      ops->name, name);
 		return NULL;
 	}
