@@ -20,6 +20,7 @@
  *					 initial value here: a VM's own stand in vms[]
  *	pool state                       yours: pool_state_size bytes, zeroed before attach
  *	vCPU state                       yours: vcpu_state_size bytes per vCPU slot, zeroed before each admit
+ *	VM state                         yours: vm_state_size bytes per VM slot, zeroed when the slot gets a VM
  *	scratch                          BATON_SCRATCH_SIZE bytes: history records and dump text travel through it
  *
  * The tables are copies: writing into them confuses only yourself. Keep all state in the region. An image with writable
@@ -116,6 +117,8 @@ struct baton_region {
 	uint64_t slice_min_ns; /* answers of choose are brought into slice_min_ns .. slice_max_ns */
 	uint64_t slice_max_ns;
 	uint64_t migration_cost_ns; /* measured: what running a vCPU on another pCPU than last time costs once */
+	uint32_t vm_state;	    /* offset of your state of VM 0 ... */
+	uint32_t vm_stride;	    /* ... and bytes from one VM's state to the next one's */
 };
 
 static inline struct baton_pcpu *baton_pcpu(struct baton_region *r, uint32_t p)
@@ -146,6 +149,11 @@ static inline void *baton_pool_state(struct baton_region *r)
 static inline void *baton_vcpu_state(struct baton_region *r, uint32_t v)
 {
 	return (char *)r + r->vcpu_state + (uint64_t)v * r->vcpu_stride;
+}
+
+static inline void *baton_vm_state(struct baton_region *r, uint32_t vm)
+{
+	return (char *)r + r->vm_state + (uint64_t)vm * r->vm_stride;
 }
 
 static inline void *baton_scratch(struct baton_region *r)
@@ -226,6 +234,8 @@ struct baton_scheduler {
 	char description[BATON_TEXT_MAX];
 	uint32_t pool_state_size; /* bytes, at most 16 MiB */
 	uint32_t vcpu_state_size; /* bytes, at most 4 KiB */
+	uint32_t vm_state_size;	  /* bytes, at most 4 KiB */
+	uint32_t reserved;	  /* 0 */
 	const struct baton_parameter *parameters;
 	uint64_t parameter_count;
 

@@ -35,6 +35,7 @@ static int region_map(struct attached *a, struct error *e)
 	const struct pool *p = a->pool;
 	const struct baton_scheduler *ops = a->ops;
 	uint64_t stride = ((uint64_t)ops->vcpu_state_size + 7) & ~UINT64_C(7);
+	uint64_t vm_stride = ((uint64_t)ops->vm_state_size + 7) & ~UINT64_C(7);
 	uint64_t end = sizeof(struct baton_region);
 	uint64_t pcpus = place(&end, p->pcpu_count * sizeof(struct baton_pcpu));
 	uint64_t vms = place(&end, p->vm_slots * sizeof(struct baton_vm));
@@ -42,6 +43,7 @@ static int region_map(struct attached *a, struct error *e)
 	uint64_t params = place(&end, ops->parameter_count * sizeof(int64_t));
 	uint64_t scratch = place(&end, BATON_SCRATCH_SIZE);
 	uint64_t pool_state = place(&end, ops->pool_state_size);
+	uint64_t vm_state = place(&end, p->vm_slots * vm_stride);
 	uint64_t vcpu_state = place(&end, p->vcpu_slots * stride);
 	uint64_t size = (end + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
 	char *base;
@@ -76,6 +78,8 @@ static int region_map(struct attached *a, struct error *e)
 	    .pool_state = (uint32_t)pool_state,
 	    .vcpu_state = (uint32_t)vcpu_state,
 	    .vcpu_stride = (uint32_t)stride,
+	    .vm_state = (uint32_t)vm_state,
+	    .vm_stride = (uint32_t)vm_stride,
 	    .slice_min_ns = p->slice_min_ns,
 	    .slice_max_ns = p->slice_max_ns,
 	    .migration_cost_ns = p->migration_cost_ns,
@@ -139,6 +143,8 @@ void attached_refresh_vcpu(struct attached *a, uint32_t v) NO_TSA
 
 void attached_refresh_vm(struct attached *a, uint32_t vm) NO_TSA
 {
+	if (!baton_vm(a->region, vm)->used && a->pool->vms[vm].used)
+		memset(baton_vm_state(a->region, vm), 0, a->region->vm_stride);
 	*baton_vm(a->region, vm) = a->pool->vms[vm];
 }
 
@@ -451,9 +457,10 @@ static const struct baton_parameter *parameter_for(const struct baton_scheduler 
 	const struct baton_parameter *parameter = find_parameter(ops, name, ret_index);
 
 	if (!parameter) {
-		*ret_code = error_set(e, -ENOENT,
-				      "scheduler %s has no parameter %s; `baton sched status --json` lists those of what is loaded",
-				      ops->name, name);
+		*ret_code = error_set(
+		    e, -ENOENT,
+		    "scheduler %s has no parameter %s; `baton sched status --json` lists those of what is loaded",
+		    ops->name, name);
 		return NULL;
 	}
 	if (value < parameter->min || value > parameter->max) {

@@ -254,11 +254,12 @@ int table_check(const struct baton_scheduler *s, const struct table_bounds *boun
 	if (!sound_text(s->description, sizeof(s->description), false, ""))
 		return refuse(source, e, "the description of \"%s\" is not printable ASCII of at most %zu characters",
 			      s->name, sizeof(s->description) - 1);
-	if (s->pool_state_size > TABLE_POOL_STATE_MAX || s->vcpu_state_size > TABLE_VCPU_STATE_MAX)
-		return refuse(
-		    source, e,
-		    "\"%s\" asks for too much state (%u bytes per pool, %u per vCPU): at most 16 MiB and 4 KiB",
-		    s->name, s->pool_state_size, s->vcpu_state_size);
+	if (s->pool_state_size > TABLE_POOL_STATE_MAX || s->vcpu_state_size > TABLE_VCPU_STATE_MAX ||
+	    s->vm_state_size > TABLE_VM_STATE_MAX)
+		return refuse(source, e,
+			      "\"%s\" asks for too much state (%u bytes per pool, %u per VM, %u per vCPU): at most 16 "
+			      "MiB, 4 KiB, 4 KiB",
+			      s->name, s->pool_state_size, s->vm_state_size, s->vcpu_state_size);
 	r = check_parameters(s, bounds, source, e);
 	if (r < 0)
 		return r;

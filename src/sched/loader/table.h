@@ -22,6 +22,7 @@ struct table_bounds {
 
 #define TABLE_POOL_STATE_MAX (16 * MIB)
 #define TABLE_VCPU_STATE_MAX (4 * KIB)
+#define TABLE_VM_STATE_MAX   (4 * KIB)
 
 /*
  * The first words of a table: magic, ABI version and size, which say whether the rest can be read at all.

@@ -56,6 +56,7 @@ static void test_sound_table_passes(void **state)
 	assert_int_equal(table_check(&s, NULL, "built-in", &e), 0);
 	s.pool_state_size = TABLE_POOL_STATE_MAX;
 	s.vcpu_state_size = TABLE_VCPU_STATE_MAX;
+	s.vm_state_size = TABLE_VM_STATE_MAX;
 	assert_int_equal(table_check(&s, NULL, "built-in", &e), 0);
 }
 
@@ -78,6 +79,7 @@ static void test_state_and_ops_are_limited(void **state)
 {
 	UNSOUND("too much state", s.pool_state_size = TABLE_POOL_STATE_MAX + 1);
 	UNSOUND("too much state", s.vcpu_state_size = TABLE_VCPU_STATE_MAX + 1);
+	UNSOUND("too much state", s.vm_state_size = TABLE_VM_STATE_MAX + 1);
 	UNSOUND("no `choose`", s.choose = NULL);
 	UNSOUND("do not lie in the image", s.parameter_count = 1);
 	UNSOUND("at most 32", s.parameter_count = UINT64_MAX);

@@ -123,6 +123,8 @@ static struct instance *instance_new(struct world *w, const struct baton_schedul
 	r.pool_state = place(&end, ops->pool_state_size);
 	r.vcpu_stride = (ops->vcpu_state_size + 7u) & ~7u;
 	r.vcpu_state = place(&end, (uint64_t)WORLD_VCPUS * r.vcpu_stride);
+	r.vm_stride = (ops->vm_state_size + 7u) & ~7u;
+	r.vm_state = place(&end, (uint64_t)WORLD_VMS * r.vm_stride);
 	r.scratch = place(&end, BATON_SCRATCH_SIZE);
 	r.size = end;
 	i->ops = ops;
