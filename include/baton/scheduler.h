@@ -21,7 +21,8 @@
  *	pool state                       yours: pool_state_size bytes, zeroed before attach
  *	vCPU state                       yours: vcpu_state_size bytes per vCPU slot, zeroed before each admit
  *	VM state                         yours: vm_state_size bytes per VM slot, zeroed when the slot gets a VM
- *	scratch                          BATON_SCRATCH_SIZE bytes: history records and dump text travel through it
+ *	scratch                          BATON_SCRATCH_SIZE bytes: history records, dump text and the reasons of refusals
+ *					 travel through it
  *
  * The tables are copies: writing into them confuses only yourself. Keep all state in the region. An image with writable
  * data of its own (.data, .bss, thread-local) is refused, because state outside the region could not be rolled back.
@@ -62,6 +63,7 @@
 #define BATON_PARAMS_MAX   32
 #define BATON_PCPUS_MAX	   256
 #define BATON_SCRATCH_SIZE 4096
+#define BATON_REASON_MAX   200
 
 /* ---- the region ------------------------------------------------------------------------------------------------ */
 
@@ -221,7 +223,11 @@ struct baton_parameter {
 };
 
 /*
- * The table of a scheduler. Only name and choose are mandatory. Ops return 0 or a negative errno where they may refuse.
+ * The table of a scheduler. Only name and choose are mandatory. Ops return 0 or a negative errno (-1 .. -4095) where they
+ * may refuse: attach, admit, set, take. Whoever refuses may say why, for people: one line of printable ASCII at the
+ * beginning of the scratch, such as "0.20 pCPUs of 0.95 are free, the vCPU asks for 0.30". The first BATON_REASON_MAX bytes
+ * of the scratch are zero when attach, admit and set are called, and at most BATON_REASON_MAX - 1 characters are read. When
+ * the active or the default scheduler refuses a vCPU, it is not added; a shadow that refuses one is taken out of the pool.
  * The region is the same for all calls of one attachment; two pools may use one image at once, each with its own region.
  */
 struct baton_scheduler {

@@ -19,6 +19,7 @@
 #define REGION_MAX  (UINT64_C(1) << 30)
 #define PAGE_BYTES  UINT64_C(4096)
 #define STATE_ALIGN UINT64_C(64)
+#define ERRNO_MAX   4095
 
 /* ---- the region ---- */
 
@@ -184,14 +185,43 @@ static void call_end(void)
 	policy_call.op = NULL;
 }
 
+/* ---- refusals: the policy may leave the reason in its scratch ---- */
+
+static void refusable_begin(struct attached *a, const char *op)
+{
+	memset(baton_scratch(a->region), 0, BATON_REASON_MAX);
+	call_begin(a, op);
+}
+
+/* Its answer as 0 or a negative errno; takes the reason down. */
+static int refusable_end(struct attached *a, int32_t answer)
+{
+	const char *said = baton_scratch(a->region);
+	size_t n = 0;
+
+	call_end();
+	if (answer >= 0)
+		return 0;
+	if (answer < -ERRNO_MAX)
+		answer = -EINVAL;
+	while (n < sizeof a->reason - 1 && said[n] >= ' ' && said[n] <= '~')
+		n++;
+	if (n > 0) {
+		memcpy(a->reason, said, n);
+		a->reason[n] = '\0';
+	} else {
+		snprintf(a->reason, sizeof a->reason, "%s", strerror(-answer));
+	}
+	return answer;
+}
+
 int attached_attach(struct attached *a, uint64_t now)
 {
 	int r = 0;
 
 	if (a->ops->attach) {
-		call_begin(a, "attach");
-		r = a->ops->attach(a->region, now);
-		call_end();
+		refusable_begin(a, "attach");
+		r = refusable_end(a, a->ops->attach(a->region, now));
 	}
 	a->joined = r >= 0;
 	return r;
@@ -216,17 +246,16 @@ int attached_admit(struct attached *a, uint32_t v, const struct baton_history *h
 		attached_refresh_pcpu(a, a->pool->vcpus[v].pcpu);
 	memset(baton_vcpu_state(a->region, v), 0, a->region->vcpu_stride);
 	if (a->ops->admit) {
-		call_begin(a, "admit");
-		r = a->ops->admit(a->region, v, now);
-		call_end();
+		refusable_begin(a, "admit");
+		r = refusable_end(a, a->ops->admit(a->region, v, now));
 		if (r < 0)
 			return r;
 	}
 	if (h && a->ops->take) {
 		memcpy(baton_scratch(a->region), h, sizeof *h);
 		call_begin(a, "take");
-		r = a->ops->take(a->region, v, baton_scratch(a->region), now);
-		call_end();
+		/* A record begins with its version: no printable character, unless a reason was written over it. */
+		r = refusable_end(a, a->ops->take(a->region, v, baton_scratch(a->region), now));
 		if (r < 0)
 			return r;
 	}
@@ -524,14 +553,13 @@ int attached_set(struct attached *a, uint32_t vm, const char *name, int64_t valu
 	}
 	if (!a->ops->set)
 		return 0;
-	call_begin(a, "set");
-	r = a->ops->set(a->region, parameter->scope, vm, i, now);
-	call_end();
+	refusable_begin(a, "set");
+	r = refusable_end(a, a->ops->set(a->region, parameter->scope, vm, i, now));
 	if (r >= 0)
 		return 0;
 	if (parameter->scope == BATON_SCOPE_POOL)
 		*pool_value(a, i) = old;
-	return error_set(e, r, "scheduler %s refuses %s = %" PRId64 " (%s)", a->ops->name, name, value, strerror(-r));
+	return error_set(e, r, "scheduler %s refuses %s = %" PRId64 ": %s", a->ops->name, name, value, a->reason);
 }
 
 /* ---- alarms: a binary heap, earliest first ---- */

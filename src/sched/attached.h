@@ -43,6 +43,8 @@ struct attached {
 	uint64_t wrong;	   /* answers that were not allowed */
 	uint64_t withheld; /* kicks and holds noted while it was not the active one */
 	uint64_t lost_alarms;
+
+	char reason[BATON_REASON_MAX]; /* why it refused the last time that it refused */
 };
 
 /* Makes region and object; calls nothing yet. Errors: -ENOMEM, -E2BIG (the region would exceed 1 GiB). */
@@ -61,7 +63,8 @@ static inline bool attached_knows(const struct attached *a, uint32_t v)
 	return a->admitted_ns[v] != 0;
 }
 
-/* The ops. Missing optional ops do the plain default. */
+/* The ops. Missing optional ops do the plain default. Those that return int may refuse: a negative errno, and a->reason
+ * says why in the policy's own words, or in those of the errno. */
 int attached_attach(struct attached *a, uint64_t now);
 void attached_detach(struct attached *a, uint64_t now);
 /* Refreshes the tables, calls admit and, when a record is given, take. A refusal leaves v unknown to it. */

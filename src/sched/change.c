@@ -154,8 +154,8 @@ static int admit_batch(struct work *w, struct pool *p, uint32_t first, uint32_t 
 		r = attached_admit(w->to, v, &h, now);
 		if (r < 0)
 			return error_set(&w->e, r,
-					 "scheduler %s refuses to take vCPU %u of VM %u over (%s); nothing was changed",
-					 w->to->ops->name, p->vcpus[v].index, p->vcpus[v].vm, strerror(-r));
+					 "scheduler %s refuses to take vCPU %u of VM %u over: %s; nothing was changed",
+					 w->to->ops->name, p->vcpus[v].index, p->vcpus[v].vm, w->to->reason);
 	}
 	return 0;
 }
@@ -199,8 +199,8 @@ static int attach(struct work *w)
 	w->fresh = true;
 	r = attached_attach(w->to, now);
 	if (r < 0)
-		error_set(&w->e, r, "scheduler %s refuses this pool (%s); nothing was changed", w->to->ops->name,
-			  strerror(-r));
+		error_set(&w->e, r, "scheduler %s refuses this pool: %s; nothing was changed", w->to->ops->name,
+			  w->to->reason);
 	else if (p->console_owner != BATON_NONE)
 		attached_boost(w->to, p->console_owner, now);
 	for (uint32_t v = 0; r >= 0 && v < p->vcpu_slots; v += ATTACH_BATCH) {

@@ -90,9 +90,9 @@ int pool_new(const struct pool_config *config, struct pool **ret, struct error *
 	p->attached[0] = a;
 	r = attached_attach(a, now);
 	if (r < 0) {
+		error_set(e, r, "the default scheduler %s refuses this pool: %s", a->ops->name, a->reason);
 		pool_free_parts(p);
-		return error_set(e, r, "the default scheduler %s refuses this pool (%s)",
-				 config->default_scheduler->name, strerror(-r));
+		return r;
 	}
 	*ret = p;
 	return 0;
@@ -315,8 +315,8 @@ int pool_vcpu_add(struct pool *p, uint32_t vm, uint32_t index, const uint64_t *a
 		r = attached_admit(a, v, NULL, now);
 		if (r < 0) {
 			error_set(e, r,
-				  "scheduler %s refuses the vCPU (%s); ask for less, or change the scheduler first",
-				  a->ops->name, strerror(-r));
+				  "scheduler %s refuses the vCPU: %s; ask for less, or change the scheduler first",
+				  a->ops->name, a->reason);
 			break;
 		}
 	}

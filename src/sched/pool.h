@@ -76,7 +76,7 @@ struct pool {
 
 	uint64_t free_mask[BATON_PCPUS_MAX / 64] GUARDED_BY(lock); /* idle, and not kicked since */
 	uint64_t kick_mask[BATON_PCPUS_MAX / 64] GUARDED_BY(lock); /* kicks asked for during a policy call */
-	bool kicks_noted GUARDED_BY(lock); /* there may be some */
+	bool kicks_noted GUARDED_BY(lock);			   /* there may be some */
 	uint64_t next_alarm_ns GUARDED_BY(lock);
 	uint32_t alarm_pcpu GUARDED_BY(lock); /* whose run loop calls pool_tick then */
 	bool alarm_moved GUARDED_BY(lock);    /* and it has not heard yet that this is sooner than it knew */

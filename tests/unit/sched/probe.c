@@ -24,6 +24,7 @@ static const struct baton_parameter parameters[] = {
     [PROBE_HOLD_UNTIL] = POOL_PARAM("hold_until", 0, INT64_MAX, 0),
     [PROBE_KICK] = POOL_PARAM("kick", 0, UINT32_MAX, 0),
     [PROBE_EVEN] = POOL_PARAM("even", 0, 1000, 0),
+    [PROBE_SAYS] = POOL_PARAM("says", SAYS_NOTHING, SAYS_BELLS, SAYS_NOTHING),
     [PROBE_REARM_NS] = POOL_PARAM("rearm_ns", 0, INT64_MAX, 0),
     [PROBE_WEIGHT] = {.name = "weight", .scope = BATON_SCOPE_VM, .min = 1, .max = 65536, .initial = 256},
 };
@@ -55,12 +56,33 @@ static void note_time(struct baton_region *r, uint64_t now)
 	heard(r)->last_now = now;
 }
 
+/* Refuses in words, when asked to. */
+static int32_t refuse(struct baton_region *r, int32_t code)
+{
+	char *reason = baton_scratch(r);
+
+	switch (baton_param(r, PROBE_SAYS)) {
+	case SAYS_WHY:
+		__builtin_memcpy(reason, PROBE_WHY, sizeof PROBE_WHY);
+		break;
+	case SAYS_ENDLESS:
+		__builtin_memset(reason, 'x', BATON_SCRATCH_SIZE);
+		break;
+	case SAYS_BELLS:
+		__builtin_memset(reason, '\a', 10);
+		break;
+	default:
+		break;
+	}
+	return code;
+}
+
 static int32_t probe_attach(struct baton_region *r, uint64_t now)
 {
 	EXPECT(heard(r)->attaches == 0);
 	heard(r)->attaches++;
 	note_time(r, now);
-	return (int32_t)-baton_param(r, PROBE_REFUSE_ATTACH);
+	return baton_param(r, PROBE_REFUSE_ATTACH) ? refuse(r, (int32_t)-baton_param(r, PROBE_REFUSE_ATTACH)) : 0;
 }
 
 static int32_t probe_admit(struct baton_region *r, uint32_t v, uint64_t now)
@@ -80,7 +102,7 @@ static int32_t probe_admit(struct baton_region *r, uint32_t v, uint64_t now)
 	if (heard(r)->admits != (uint64_t)baton_param(r, PROBE_REFUSE_ADMIT))
 		return 0;
 	s->known = 0;
-	return -28; /* ENOSPC */
+	return refuse(r, -28); /* ENOSPC */
 }
 
 static int32_t probe_take(struct baton_region *r, uint32_t v, const struct baton_history *h, uint64_t now)
@@ -98,7 +120,7 @@ static int32_t probe_take(struct baton_region *r, uint32_t v, const struct baton
 	s->last_pcpu = h->last_pcpu;
 	__builtin_memcpy(s->policy, h->policy, sizeof s->policy);
 	heard(r)->takes++;
-	return heard(r)->takes == (uint64_t)baton_param(r, PROBE_REFUSE_TAKE) ? -22 : 0;
+	return heard(r)->takes == (uint64_t)baton_param(r, PROBE_REFUSE_TAKE) ? refuse(r, -22) : 0;
 }
 
 static void probe_retire(struct baton_region *r, uint32_t v, uint64_t now)
@@ -205,7 +227,7 @@ static int32_t probe_set(struct baton_region *r, uint32_t scope, uint32_t vm, ui
 		baton_kick((uint32_t)baton_param(r, PROBE_KICK));
 		break;
 	case PROBE_EVEN:
-		return baton_param(r, PROBE_EVEN) % 2 ? -22 : 0;
+		return baton_param(r, PROBE_EVEN) % 2 ? refuse(r, -22) : 0;
 	default:
 		break;
 	}

@@ -24,6 +24,7 @@ enum probe_param {
 	PROBE_KICK,	     /* being set: kicks that pCPU */
 	PROBE_EVEN,	     /* set refuses odd values with -EINVAL */
 	PROBE_REARM_NS,	     /* tick asks for the next tick that much later; 0 = not */
+	PROBE_SAYS,	     /* the reason it gives when it refuses: enum probe_reason */
 	PROBE_PARAMS,
 	PROBE_WEIGHT = PROBE_PARAMS, /* of a VM */
 };
@@ -38,6 +39,14 @@ enum probe_answer {
 	ANSWER_FAR,	/* a number far from any */
 	ANSWER_FREE,	/* an unused slot */
 };
+
+enum probe_reason {
+	SAYS_NOTHING,
+	SAYS_WHY,     /* PROBE_WHY */
+	SAYS_ENDLESS, /* 'x' to the end of the scratch, without a zero */
+	SAYS_BELLS,   /* control characters */
+};
+#define PROBE_WHY "7 of 6 places are taken"
 
 #define PROBE_TICKS_KEPT 64
 

@@ -416,6 +416,8 @@ static void a_refusal_in_attach_leaves_everything_as_it_was(void **unused)
 	load(f, "probe", "file:probe.baton", OLD_KEEP);
 	fake_param(&spec, "refuse_attach", EDOM);
 	must_be_refused(f, &spec, -EDOM, "probe2");
+	fake_param(&spec, "says", SAYS_WHY);
+	must_be_refused(f, &spec, -EDOM, "refuses this pool: " PROBE_WHY);
 	spec.params[0].value = 0;
 	change(f, &spec, NULL); /* and nothing stands in the way of another attempt */
 	assert_active(f, "probe2");
@@ -436,7 +438,9 @@ static void a_refusal_at_any_admit_or_take_leaves_everything_as_it_was(void **un
 		must_be_refused(f, &spec, -ENOSPC, "refuses to take vCPU");
 		spec = fake_load("probe2", "file:probe2.baton", CHANGE_LIVE, OLD_UNLOAD_AFTER);
 		fake_param(&spec, "refuse_take", numbers[i]);
-		must_be_refused(f, &spec, -EINVAL, "refuses to take vCPU");
+		must_be_refused(f, &spec, -EINVAL, "Invalid argument");
+		fake_param(&spec, "says", SAYS_WHY);
+		must_be_refused(f, &spec, -EINVAL, PROBE_WHY);
 	}
 	fake_free(f);
 }

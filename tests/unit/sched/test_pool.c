@@ -636,6 +636,39 @@ static void a_refused_vcpu_leaves_nothing_behind(void **unused)
 	fake_free(f);
 }
 
+/* What a user reads when the default scheduler refuses a vCPU; text is printable whatever the policy has left. */
+static void a_refusal_carries_the_policys_own_words(void **unused)
+{
+	static const struct {
+		enum probe_reason says;
+		const char *text;
+	} cases[] = {{SAYS_NOTHING, "No space left"},
+		     {SAYS_WHY, PROBE_WHY},
+		     {SAYS_ENDLESS, "xxxxxxxx"},
+		     {SAYS_BELLS, "No space left"}};
+	struct fake *f = fake_new(&(struct fake_config){.scheduler = &baton_scheduler_probe});
+	struct attached *a = f->pool->attached[0];
+	uint32_t vm = fake_vm(f, 0), v;
+	struct error e;
+	uint64_t now;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		fake_set(f, a, PROBE_SAYS, cases[i].says);
+		fake_set(f, a, PROBE_REFUSE_ADMIT, i + 1);
+		now = pool_enter(f->pool);
+		assert_int_equal(pool_vcpu_add(f->pool, vm, 0, NULL, NULL, now, &v, &e), -ENOSPC);
+		pool_leave(f->pool);
+		assert_non_null(strstr(e.text, cases[i].text));
+		assert_true(strlen(a->reason) < BATON_REASON_MAX && !strchr(e.text, '\a'));
+	}
+	fake_set(f, a, PROBE_SAYS, SAYS_WHY);
+	now = pool_enter(f->pool);
+	assert_int_equal(attached_set(a, BATON_NONE, "even", 3, now, &e), -EINVAL);
+	assert_non_null(strstr(e.text, "even = 3: " PROBE_WHY));
+	pool_leave(f->pool);
+	fake_free(f);
+}
+
 static void without_a_weight_a_vm_has_the_usual_one(void **unused)
 {
 	struct fake *f = fake_new(&(struct fake_config){0});
@@ -868,6 +901,7 @@ int main(void)
 	    cmocka_unit_test(alarms_beyond_the_limit_are_counted),
 	    cmocka_unit_test(a_full_pool_says_so),
 	    cmocka_unit_test(a_refused_vcpu_leaves_nothing_behind),
+	    cmocka_unit_test(a_refusal_carries_the_policys_own_words),
 	    cmocka_unit_test(without_a_weight_a_vm_has_the_usual_one),
 	    cmocka_unit_test(a_vms_wish_is_told_to_every_scheduler),
 	    cmocka_unit_test(the_console_belongs_to_one_vm_or_nobody_and_all_hear_of_it),
