@@ -3,16 +3,22 @@
 #include "harness.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-#define NONE UINT64_MAX
+#define NONE		 UINT64_MAX
+#define PAGE_BYTES	 4096u
+#define REGION_PAGES_MAX 8192 /* 32 MiB */
 
 /* Imports carry no context: the instance that is being called, and its world. */
 static _Thread_local struct world *calling_world;
 static _Thread_local struct instance *calling;
+/* Who is asked a question: its region is read-only meanwhile. */
+static _Thread_local struct instance *asking;
 
 #define CALL(w, i, op, ...)                                                                                            \
 	do {                                                                                                           \
@@ -114,6 +120,7 @@ static struct instance *instance_new(struct world *w, const struct baton_schedul
 				 .slice_max_ns = w->slice_max_ns,
 				 .migration_cost_ns = w->migration_cost_ns};
 	uint32_t end = sizeof r;
+	void *region;
 
 	require(w, i && ops->magic == BATON_SCHEDULER_MAGIC && ops->size == sizeof *ops && ops->choose, "no scheduler");
 	r.pcpus = place(&end, w->pcpu_count * sizeof(struct baton_pcpu));
@@ -126,11 +133,11 @@ static struct instance *instance_new(struct world *w, const struct baton_schedul
 	r.vm_stride = (ops->vm_state_size + 7u) & ~7u;
 	r.vm_state = place(&end, (uint64_t)WORLD_VMS * r.vm_stride);
 	r.scratch = place(&end, BATON_SCRATCH_SIZE);
-	r.size = end;
+	r.size = (end + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
 	i->ops = ops;
-	i->region = calloc(1, end);
-	i->before = calloc(1, end);
-	require(w, i->region && i->before, "no memory");
+	region = mmap(NULL, r.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	require(w, region != MAP_FAILED, "no memory");
+	i->region = region;
 	*i->region = r;
 	for (uint32_t p = 0; p < w->pcpu_count; p++)
 		baton_pcpu(i->region, p)->running = BATON_NONE;
@@ -214,8 +221,7 @@ void world_detach(struct world *w, uint32_t n)
 	struct instance *i = w->instances[n];
 
 	CALL(w, i, detach, w->now);
-	free(i->region);
-	free(i->before);
+	munmap(i->region, i->region->size);
 	free(i);
 	w->instances[n] = NULL;
 }
@@ -248,7 +254,54 @@ void world_free(struct world *w)
 	free(w);
 }
 
+/* Two instances that heard the same, byte for byte. Pages that neither has touched are alike. */
+bool world_alike(struct world *w, uint32_t n, uint32_t m)
+{
+	char *a = (char *)w->instances[n]->region, *b = (char *)w->instances[m]->region;
+	size_t pages = w->instances[n]->region->size / PAGE_BYTES;
+	unsigned char touched[2][REGION_PAGES_MAX];
+
+	require(w, w->instances[n]->region->size == w->instances[m]->region->size && pages <= REGION_PAGES_MAX,
+		"regions of different sizes");
+	if (mincore(a, pages * PAGE_BYTES, touched[0]) != 0 || mincore(b, pages * PAGE_BYTES, touched[1]) != 0)
+		return memcmp(a, b, pages * PAGE_BYTES) == 0;
+	for (size_t i = 0; i < pages; i++)
+		if (((touched[0][i] | touched[1][i]) & 1) && memcmp(a + i * PAGE_BYTES, b + i * PAGE_BYTES, PAGE_BYTES))
+			return false;
+	return true;
+}
+
 /* ---- questions ---- */
+
+static void wrote(int sig, siginfo_t *info, void *context)
+{
+	char *at = info->si_addr;
+
+	if (asking && at >= (char *)asking->region && at < (char *)asking->region + asking->region->size) {
+		(void)mprotect(asking->region, asking->region->size, PROT_READ | PROT_WRITE);
+		world_fail(calling_world, __FILE__, __LINE__, "a question has no side effects",
+			   "%s wrote into its region, at offset %zu", asking->ops->name,
+			   (size_t)(at - (char *)asking->region));
+	}
+	signal(sig, SIG_DFL); /* some other fault: again, for good */
+}
+
+/* From here on until ask_end, writing into the region of i fails the test. */
+static void ask_begin(struct world *w, struct instance *i)
+{
+	struct sigaction act = {.sa_sigaction = wrote, .sa_flags = SA_SIGINFO};
+
+	sigaction(SIGSEGV, &act, NULL);
+	calling_world = w;
+	asking = i;
+	require(w, mprotect(i->region, i->region->size, PROT_READ) == 0, "mprotect");
+}
+
+static void ask_end(struct world *w, struct instance *i)
+{
+	require(w, mprotect(i->region, i->region->size, PROT_READ | PROT_WRITE) == 0, "mprotect");
+	asking = NULL;
+}
 
 static bool may_run(struct world *w, uint32_t v, uint32_t pcpu)
 {
@@ -260,11 +313,10 @@ struct baton_choice world_choose(struct world *w, uint32_t n, uint32_t pcpu)
 	struct instance *i = w->instances[n];
 	struct baton_choice first, again;
 
-	memcpy(i->before, i->region, i->region->size);
-	calling_world = w;
+	ask_begin(w, i);
 	first = i->ops->choose(i->region, pcpu, w->now);
 	again = i->ops->choose(i->region, pcpu, w->now);
-	require(w, memcmp(i->before, i->region, i->region->size) == 0, "choose of %s has side effects", i->ops->name);
+	ask_end(w, i);
 	require(w, memcmp(&first, &again, sizeof first) == 0, "choose of %s answers differently", i->ops->name);
 	require(w, first.vcpu == BATON_NONE || may_run(w, first.vcpu, pcpu), "%s chose %u for pCPU %u", i->ops->name,
 		first.vcpu, pcpu);
@@ -286,9 +338,9 @@ static uint32_t preempts(struct world *w, struct instance *i, uint32_t v)
 
 	if (!i->ops->preempts)
 		return idle_for(w, v);
-	memcpy(i->before, i->region, i->region->size);
+	ask_begin(w, i);
 	p = i->ops->preempts(i->region, v, w->now);
-	require(w, memcmp(i->before, i->region, i->region->size) == 0, "preempts of %s has side effects", i->ops->name);
+	ask_end(w, i);
 	require(w, p == BATON_NONE || (p < w->pcpu_count && ((w->vcpus[v].affinity >> p) & 1)), "%s: %u preempts on %u",
 		i->ops->name, v, p);
 	return p;

@@ -6,7 +6,7 @@
  * each event, every attached scheduler told, the deciding one asked. Nothing is random but for the seed. After each
  * step the rules that hold for every policy are checked, and a breach ends the program with the seed:
  *
- *   - choose and preempts change no byte of the region and give the same answer twice; answers are allowed ones
+ *   - choose and preempts write nothing into the region and give the same answer twice; answers are allowed ones
  *   - no pCPU stays idle while somebody waits who may run there; nobody waits longer than starve_ns
  *   - alarms are not piled up
  */
@@ -61,7 +61,7 @@ struct vcpu {
 
 struct instance {
 	const struct baton_scheduler *ops;
-	struct baton_region *region, *before;
+	struct baton_region *region;
 	uint64_t alarms[WORLD_ALARMS];
 	uint32_t alarm_count;
 	uint64_t admitted_ns[WORLD_VCPUS]; /* + 1; 0 = not known to it */
@@ -122,6 +122,8 @@ void world_set(struct world *w, uint32_t instance, uint32_t parameter, int64_t v
 void world_by_hand(struct world *w, uint32_t i);
 /* Asks instance i, checking that asking changes nothing. */
 struct baton_choice world_choose(struct world *w, uint32_t i, uint32_t pcpu);
+/* Do instances i and j, of the same policy, have the same state, byte for byte? */
+bool world_alike(struct world *w, uint32_t i, uint32_t j);
 /* The number behind `field` ("svt=") in the dump of instance i; with v in the line of that vCPU. */
 int64_t world_dumped(struct world *w, uint32_t i, uint32_t v, const char *field);
 

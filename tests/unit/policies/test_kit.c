@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_kit.c - the list, the heap and the text writer of baton/kit.h against plain models. */
+/* test_kit.c - the list, the heap and the text writer of baton/kit.h, and the ready queue of baton/kit_ready.h, against
+ * plain models. */
 #include "baton/kit.h"
+#include "baton/kit_ready.h"
 #include "harness.h"
 
 #include <setjmp.h>
@@ -134,6 +136,140 @@ static void test_heap_keeps_order(void **unused)
 	world_free(w);
 }
 
+/* ---- the ready queue ---- */
+
+#define QUEUE_VCPUS 2000
+#define PIN	    offsetof(struct waiter, pin)
+
+struct waiter {
+	struct kit_pin pin;
+};
+
+/* What is known of those who wait, plainly. */
+struct model {
+	bool in;
+	int64_t key;
+	uint64_t seq;
+	uint32_t home;
+	uint64_t may[KIT_WORDS];
+};
+
+static struct baton_region *pool_region(uint32_t pcpus)
+{
+	size_t tables = QUEUE_VCPUS * sizeof(struct baton_vcpu), states = QUEUE_VCPUS * sizeof(struct waiter);
+	struct baton_region *r = calloc(1, sizeof *r + tables + states);
+
+	assert_non_null(r);
+	r->pcpu_slots = pcpus;
+	r->vcpu_slots = QUEUE_VCPUS;
+	r->vcpus = sizeof *r;
+	r->vcpu_state = (uint32_t)(sizeof *r + tables);
+	r->vcpu_stride = sizeof(struct waiter);
+	return r;
+}
+
+static uint32_t model_first(struct baton_region *r, const struct model *m, uint32_t pcpu, int64_t away, uint32_t except,
+			    int64_t *ret_key)
+{
+	uint32_t best = BATON_NONE;
+
+	for (uint32_t v = 0; v < QUEUE_VCPUS; v++) {
+		int64_t key = m[v].key + (m[v].home == pcpu || m[v].home == BATON_NONE ? 0 : away);
+
+		if (!m[v].in || v == except || !kit_mask_has(m[v].may, pcpu))
+			continue;
+		if (best != BATON_NONE && (key > *ret_key || (key == *ret_key && m[v].seq > m[best].seq)))
+			continue;
+		best = v;
+		*ret_key = key;
+	}
+	return best;
+}
+
+static void random_place(struct world *w, struct baton_region *r, uint32_t v, unsigned pinned_percent)
+{
+	struct baton_vcpu *c = baton_vcpu(r, v);
+
+	c->pcpu = world_random(w, 10) == 0 ? BATON_NONE : (uint32_t)world_random(w, r->pcpu_slots);
+	for (uint32_t i = 0; i < KIT_WORDS; i++)
+		c->affinity[i] = UINT64_MAX;
+	if (world_random(w, 100) >= pinned_percent)
+		return;
+	for (uint32_t i = 0; i < KIT_WORDS; i++) {
+		c->affinity[i] = world_random(w, UINT64_MAX);
+		if (world_random(w, 2))
+			c->affinity[i] &= world_random(w, UINT64_MAX) & world_random(w, UINT64_MAX);
+	}
+}
+
+static void queue_like_its_model(uint64_t seed, uint32_t pcpus, unsigned pinned_percent)
+{
+	struct world *w = world_new(seed, 1);
+	struct baton_region *r = pool_region(pcpus);
+	struct kit_ready *q = aligned_alloc(64, sizeof *q);
+	struct model *m = calloc(QUEUE_VCPUS, sizeof *m);
+	uint32_t n = 0, range = 10 + (uint32_t)world_random(w, 2000);
+
+	memset(q, 0, sizeof *q);
+	assert_int_equal(kit_ready_init(r, q), 0);
+	for (uint64_t round = 0; round < 30000; round++) {
+		bool growing = round / 3000 % 2 == 0;
+		uint32_t v = (uint32_t)world_random(w, QUEUE_VCPUS), pcpu = (uint32_t)world_random(w, pcpus), got, want;
+		uint32_t except = BATON_NONE;
+		int64_t away = (int64_t)(world_random(w, 2) * world_random(w, range)), got_key, want_key = INT64_MAX;
+
+		if (world_random(w, 10) < (growing ? 8u : 2u)) {
+			if (!m[v].in) {
+				random_place(w, r, v, pinned_percent);
+				m[v] = (struct model){.in = true,
+						      .key = (int64_t)world_random(w, range) - range / 2,
+						      .seq = round,
+						      .home = baton_vcpu(r, v)->pcpu};
+				memcpy(m[v].may, baton_vcpu(r, v)->affinity, sizeof m[v].may);
+				n++;
+			}
+			kit_ready_insert(r, q, PIN, v, m[v].key, round);
+		} else {
+			if (world_random(w, 2) && n > 0)
+				v = kit_ready_least(r, q, PIN);
+			kit_ready_remove(r, q, PIN, v);
+			n -= m[v].in;
+			m[v].in = false;
+		}
+		assert_int_equal(q->count, n);
+		assert_int_equal(kit_ready_has(q, v), m[v].in);
+		if (m[v].in)
+			assert_int_equal(kit_ready_key(r, q, PIN, v), m[v].key);
+		if (world_random(w, 8) != 0)
+			continue; /* the model is slow */
+		if (world_random(w, 2) && n > 0)
+			except = kit_ready_first(r, q, PIN, pcpu, world_random(w, 2) ? away : 0, BATON_NONE, NULL);
+		got = kit_ready_first(r, q, PIN, pcpu, away, except, &got_key);
+		want = model_first(r, m, pcpu, away, except, &want_key);
+		if (got != want || (want != BATON_NONE && got_key != want_key))
+			fail_msg("seed %llu, round %llu: %u (%lld) comes first on pCPU %u, not %u (%lld)",
+				 (unsigned long long)seed, (unsigned long long)round, want, (long long)want_key, pcpu,
+				 got, (long long)got_key);
+		if (except == BATON_NONE)
+			assert_int_equal(kit_ready_wanted(r, q, PIN, pcpu), want != BATON_NONE);
+	}
+	free(m);
+	free(q);
+	free(r);
+	world_free(w);
+}
+
+static void test_queue_keeps_order(void **unused)
+{
+	static const uint32_t pcpus[] = {1, 2, 3, 64, 65, 200, 256};
+	static const unsigned pinned[] = {0, 10, 100};
+	uint64_t seed = 1;
+
+	for (size_t i = 0; i < sizeof pcpus / sizeof pcpus[0]; i++)
+		for (size_t j = 0; j < sizeof pinned / sizeof pinned[0]; j++)
+			queue_like_its_model(seed++, pcpus[i], pinned[j]);
+}
+
 static void test_text_stays_inside(void **unused)
 {
 	char buf[64];
@@ -156,6 +292,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_list_keeps_order),
 	    cmocka_unit_test(test_heap_keeps_order),
+	    cmocka_unit_test(test_queue_keeps_order),
 	    cmocka_unit_test(test_text_stays_inside),
 	};
 
