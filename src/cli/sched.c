@@ -10,6 +10,7 @@
 #include "cli/change.h"
 #include "cli/nearest.h"
 #include "cli/output.h"
+#include "cli/sched.h"
 #include "cli/size.h"
 
 enum { PARAM = 256, HOW, OLD, JSON, IMAGE, VM };
@@ -252,14 +253,26 @@ static const struct {
     {"set", sched_set},	      {"history", sched_history}, {"trace", sched_trace},
 };
 
+/* Those that need no monitor; they read their own arguments. */
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} local_subcommands[] = {
+    {"new", sched_new},
+    {"info", sched_info},
+};
+
 static int unknown_subcommand(const char *name)
 {
-	const char *names[ARRAY_SIZE(subcommands)];
+	const char *names[ARRAY_SIZE(subcommands) + ARRAY_SIZE(local_subcommands)];
 	const char *near;
+	size_t n = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(subcommands); i++)
-		names[i] = subcommands[i].name;
-	near = nearest(name, names, ARRAY_SIZE(names));
+		names[n++] = subcommands[i].name;
+	for (size_t i = 0; i < ARRAY_SIZE(local_subcommands); i++)
+		names[n++] = local_subcommands[i].name;
+	near = nearest(name, names, n);
 	if (near)
 		return cli_usage(&command_sched, "there is no 'sched %s'; did you mean '%s'?", name, near);
 	return cli_usage(&command_sched, "there is no 'sched %s'", name);
@@ -328,11 +341,15 @@ static int parse(int argc, char **argv, struct sched_args *a)
 static int sched_run(const struct cli *cli, int argc, char **argv)
 {
 	_cleanup_client_ struct client client = CLIENT_NONE;
-	struct sched_args a = {.params = json_object()};
+	struct sched_args a = {0};
 	const char *name = "status";
 	struct error e = {""};
 	int status;
 
+	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(local_subcommands); i++)
+		if (strcmp(local_subcommands[i].name, argv[1]) == 0)
+			return local_subcommands[i].run(argc - 1, argv + 1);
+	a.params = json_object();
 	status = parse(argc, argv, &a);
 	if (status == 0 && a.argc > 0) {
 		name = a.argv[0];
@@ -358,8 +375,9 @@ static int sched_run(const struct cli *cli, int argc, char **argv)
 
 const struct command command_sched = {
     .name = "sched",
-    .args = "[status | load NAME | default | unload NAME | set PARAMETER VALUE | history | trace] [OPTION]...",
-    .summary = "Show the schedulers; change, unload and tune them while VMs run",
+    .args = "[status | load NAME | default | unload NAME | set PARAMETER VALUE | history | trace |\n"
+	    "                   new NAME | info IMAGE] [OPTION]...",
+    .summary = "Show the schedulers; change, unload and tune them while VMs run; write your own",
     .details = "  status                 who decides, what is loaded (also without any word)\n"
 	       "  load NAME              let the scheduler NAME decide\n"
 	       "    --image IMAGE        its image: a path, or file:NAME in the monitor's image directory\n"
@@ -373,6 +391,9 @@ const struct command command_sched = {
 	       "  set PARAMETER VALUE    of the active scheduler, or with --vm VM of a VM\n"
 	       "  history                the changes so far\n"
 	       "  trace                  the last events of the pool, for those who look for a stall\n"
+	       "Without a monitor:\n"
+	       "  new NAME [--dir DIR]   a folder with a scheduler to begin from; `make` there builds its image\n"
+	       "  info IMAGE             what an image file is: version, ops, parameters\n"
 	       "  --json                 the answer as JSON\n"
 	       "\n"
 	       "Example: baton sched load bvt --param allowance_us=500\n",
