@@ -10,6 +10,7 @@
 #include "sched/loader/image.h"
 #include "sched/manager.h"
 #include "sched/source.h"
+#include "sched/supply.h"
 
 #define ATTACH_BATCH   64 /* vCPUs handed over per hold of the lock */
 #define CEASE_LIMIT_NS (2 * NSEC_PER_SEC)
@@ -23,8 +24,7 @@ struct work {
 	struct error e;
 
 	char where[sizeof((struct change_spec *)NULL)->image];
-	uint8_t *bytes; /* the fetched image */
-	size_t size;
+	struct supplied file; /* the fetched image */
 	struct image *image;
 	struct attached *from, *to;
 	bool fresh;			  /* `to` was attached by this change */
@@ -88,15 +88,63 @@ static struct attached *find(struct pool *p, const char *name)
 
 /* ---- fetch, verify, room ---- */
 
+/* Bytes come in. */
+static bool on_fetch(void *ctx, uint64_t done, uint64_t total)
+{
+	struct work *w = ctx;
+
+	w->report->fetched_bytes = done;
+	w->report->fetch_bytes = total;
+	if (w->changer->progress)
+		w->changer->progress(w->changer->ctx, w->report);
+	return !w->changer->go_on || w->changer->go_on(w->changer->ctx);
+}
+
 static int fetch(struct work *w)
 {
+	const struct image_supply *supply = w->changer->supply;
+	int r;
+
 	enter_phase(w, PHASE_FETCH);
 	if (w->spec->image[0] != '\0')
 		snprintf(w->where, sizeof w->where, "%s", w->spec->image);
 	else
 		snprintf(w->where, sizeof w->where, "file:%s.baton", w->spec->name);
 	snprintf(w->report->image, sizeof w->report->image, "%s", w->where);
-	return source_fetch(w->where, w->changer->image_dir, w->spec->trusted, &w->bytes, &w->size, &w->e);
+	if (supply)
+		r = supply->fetch(supply->ctx, w->spec, w->where, &(struct supply_watch){.go_on = on_fetch, .ctx = w},
+				  &w->file, &w->e);
+	else
+		r = source_fetch(w->where, w->changer->image_dir, w->spec->trusted, &w->file.bytes, &w->file.size,
+				 &w->e);
+	if (r < 0)
+		return r;
+	w->report->fetched_bytes = w->report->fetch_bytes = w->file.size;
+	snprintf(w->report->note, sizeof w->report->note, "%s", w->file.note);
+	image_digest_of(w->file.bytes, w->file.size, w->report->digest);
+	return 0;
+}
+
+/* Does somebody vouch for the bytes? Nothing has looked into them so far. */
+static int vet(struct work *w)
+{
+	const struct image_supply *supply = w->changer->supply;
+	int r;
+
+	enter_phase(w, PHASE_VERIFY);
+	if (!supply)
+		return 0;
+	r = supply->vet(supply->ctx, w->spec, w->where, &w->file, &w->e);
+	snprintf(w->report->vouched, sizeof w->report->vouched, "%s", w->file.by);
+	return r;
+}
+
+/* May this version be put to use? */
+static int admitted(struct work *w, const struct baton_scheduler *ops, struct error *e)
+{
+	const struct image_supply *supply = w->changer->supply;
+
+	return supply ? supply->admit(supply->ctx, w->spec, &w->file, ops->name, ops->version, e) : 0;
 }
 
 /* Is this the scheduler that was asked for, and will it take the parameters? For image_inspect, too. */
@@ -115,19 +163,27 @@ static int fits_request(void *ctx, const struct baton_scheduler *ops, struct err
 	return r;
 }
 
+/* All that can be said about the table of an image before it is loaded. */
+static int acceptable(void *ctx, const struct baton_scheduler *ops, struct error *e)
+{
+	int r = fits_request(ctx, ops, e);
+
+	return r < 0 ? r : admitted(ctx, ops, e);
+}
+
 static int verify(struct work *w)
 {
 	const struct baton_scheduler *ops;
 	int r;
 
 	enter_phase(w, PHASE_VERIFY);
-	r = image_load(w->changer->arena, w->bytes, w->size, w->where, sched_imports, sched_import_count, &w->image,
-		       &w->e);
+	r = image_load(w->changer->arena, w->file.bytes, w->file.size, w->where, sched_imports, sched_import_count,
+		       &w->image, &w->e);
 	if (r < 0)
 		return r;
 	ops = image_scheduler(w->image);
 	snprintf(w->report->to, sizeof w->report->to, "%s", ops->name);
-	return fits_request(w, ops, &w->e);
+	return acceptable(w, ops, &w->e);
 }
 
 static void unload(struct work *w, struct attached *a)
@@ -349,14 +405,14 @@ static int unload_active_before(struct work *w)
 	return r;
 }
 
-/* The image of the request is in w->bytes: into a slot with it, and attach it. */
+/* The image of the request is in w->file: into a slot with it, and attach it. */
 static int load_image(struct work *w)
 {
 	int r = 0;
 
 	if (w->spec->old == OLD_UNLOAD_BEFORE) {
 		/* Only an image that would be accepted may cost the old one its place: look before. */
-		r = image_inspect(w->bytes, w->size, sched_imports, sched_import_count, fits_request, w, &w->e);
+		r = image_inspect(w->file.bytes, w->file.size, sched_imports, sched_import_count, acceptable, w, &w->e);
 		if (r >= 0)
 			r = unload_active_before(w);
 	}
@@ -391,9 +447,10 @@ static int change_load(struct work *w)
 		w->to = find(w->pool, w->spec->name);
 	if (!w->to) {
 		r = fetch(w);
+		if (r >= 0)
+			r = vet(w);
 		if (r < 0)
 			return r;
-		image_digest_of(w->bytes, w->size, w->report->digest);
 		w->to = find_digest(w);
 	}
 	if (w->to && w->to->faulty)
@@ -407,6 +464,9 @@ static int change_load(struct work *w)
 	if (r < 0)
 		return r;
 	enter_phase(w, PHASE_SETTLE);
+	if (w->file.bytes && w->changer->supply)
+		w->changer->supply->used(w->changer->supply->ctx, w->spec, &w->file, w->to->ops->name,
+					 w->to->ops->version);
 	/* To be unloaded before, and still there: nothing had to make room, since the new one was loaded already. */
 	if (w->spec->old != OLD_KEEP && w->from->id != 0 && w->from != w->to)
 		unload(w, w->from);
@@ -478,7 +538,7 @@ int change_run(struct changer *changer, const struct change_spec *spec, struct c
 		untell_params(&w);
 	if (w.image)
 		image_unref(w.image); /* the attached scheduler holds its own reference */
-	free(w.bytes);
+	free(w.file.bytes);
 	report->ended_ns = p->host->ops->now(p->host);
 	report->state = r < 0 ? CHANGE_REFUSED : CHANGE_DONE;
 	if (r < 0)

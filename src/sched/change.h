@@ -22,6 +22,7 @@
 
 struct pool;
 struct arena;
+struct image_supply;
 
 enum change_kind {
 	CHANGE_LOAD,	/* activate the named scheduler, from an image or one that is loaded already */
@@ -47,6 +48,8 @@ struct change_spec {
 	struct change_param params[BATON_PARAMS_MAX];
 	uint32_t param_count;
 	char requester[64]; /* who asked, for people */
+	uint32_t vm;	    /* the VM that asked, when it was not the operator */
+	bool older;	    /* the operator wants an older version than was in use (supply.h) */
 	bool trusted; /* the operator asked: images may lie anywhere on this host; else only in the image directory */
 };
 
@@ -63,6 +66,9 @@ struct change_report {
 	char requester[64];
 	char from[BATON_NAME_MAX], to[BATON_NAME_MAX]; /* who decided before, who decides after */
 	char image[512], digest[65];
+	char vouched[96];		       /* who vouches for the image, "" when nobody was asked */
+	char note[128];			       /* what the operator should know about the fetch, or "" */
+	uint64_t fetched_bytes, fetch_bytes;   /* so far, and in all (0: not known) */
 	uint64_t asked_ns, began_ns, ended_ns; /* CLOCK_MONOTONIC */
 	uint64_t attach_ns;		       /* how long the attaching took in all ... */
 	uint64_t attach_lock_ns;	       /* ... and the longest time it held the lock at once */
@@ -76,6 +82,9 @@ struct changer {
 	struct pool *pool;
 	struct arena *arena;
 	const char *image_dir;
+	const struct image_supply *supply; /* NULL: images are files of image_dir, and nobody is asked about them */
+	/* Is the change still wanted? Asked while an image is fetched (may be NULL). */
+	bool (*go_on)(void *ctx);
 	/* Told whenever phase or state moves on (may be NULL): for those who watch. */
 	void (*progress)(void *ctx, const struct change_report *report);
 	void *ctx;

@@ -13,8 +13,8 @@ struct change_queue {
 	pthread_t thread;
 
 	struct lock lock;
-	pthread_cond_t changed; /* something was added, moved on or ended */
-	bool stop GUARDED_BY(lock);
+	pthread_cond_t changed;					     /* something was added, moved on or ended */
+	_Atomic bool stop;					     /* written under the lock */
 	uint64_t last_id GUARDED_BY(lock);			     /* given out */
 	uint64_t next_id GUARDED_BY(lock);			     /* the next to be carried out */
 	struct change_spec specs[CHANGE_QUEUE_MAX] GUARDED_BY(lock); /* of id at id % CHANGE_QUEUE_MAX */
@@ -44,6 +44,13 @@ static void moved_on(void *ctx, const struct change_report *report)
 	lock_take(&q->lock);
 	store(q, report);
 	lock_drop(&q->lock);
+}
+
+static bool still_wanted(void *ctx)
+{
+	struct change_queue *q = ctx;
+
+	return !atomic_load(&q->stop);
 }
 
 static void *queue_thread(void *ctx)
@@ -86,6 +93,7 @@ int change_queue_new(const struct changer *changer, struct change_queue **ret, s
 		return error_set(e, -ENOMEM, "no memory for the queue of changes");
 	q->changer = *changer;
 	q->changer.progress = moved_on;
+	q->changer.go_on = still_wanted;
 	q->changer.ctx = q;
 	q->next_id = 1;
 	lock_init(&q->lock);
