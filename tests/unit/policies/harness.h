@@ -6,7 +6,8 @@
  * each event, every attached scheduler told, the deciding one asked. Nothing is random but for the seed. After each
  * step the rules that hold for every policy are checked, and a breach ends the program with the seed:
  *
- *   - choose and preempts write nothing into the region and give the same answer twice; answers are allowed ones
+ *   - choose and preempts write nothing into the region (one call in 16 is watched) and give the same answer twice;
+ *     answers are allowed ones
  *   - no pCPU stays idle while somebody waits who may run there; nobody waits longer than starve_ns
  *   - alarms are not piled up
  */
@@ -23,11 +24,12 @@
 #define MS UINT64_C(1000000)
 #define S  UINT64_C(1000000000)
 
-#define WORLD_PCPUS	8
-#define WORLD_VMS	16
-#define WORLD_VCPUS	32
-#define WORLD_INSTANCES 6
-#define WORLD_ALARMS	256
+#define WORLD_PCPUS	 8
+#define WORLD_VMS	 16
+#define WORLD_VCPUS	 32
+#define WORLD_INSTANCES	 6
+#define WORLD_ALARMS	 256
+#define REGION_PAGES_MAX 8192 /* of 4 KiB */
 
 /* Fails with the seed and the time of w. */
 #define require(w, condition, ...)                                                                                     \
@@ -66,6 +68,8 @@ struct instance {
 	uint32_t alarm_count;
 	uint64_t admitted_ns[WORLD_VCPUS]; /* + 1; 0 = not known to it */
 	uint64_t kicks, ticks;
+	uint64_t questions, looks;		 /* see harness.c: questions, look_at_pages */
+	unsigned char touched[REGION_PAGES_MAX]; /* pages of the region, as mincore tells */
 };
 
 struct world {
