@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 #include "base/clock.h"
 
 #define PROGRAM "qemu-system-x86_64"
-#define MACHINE "microvm,x-option-roms=off,rtc=off,pit=off,pic=off"
+#define MACHINE "microvm,x-option-roms=off,rtc=on,pit=off,pic=off"
 
 static void exec_qemu(const struct qemu_config *c, int console)
 {
@@ -42,6 +43,7 @@ static void exec_qemu(const struct qemu_config *c, int console)
 				"-append",
 				c->cmdline};
 	int nothing = open("/dev/null", O_RDWR);
+	cpu_set_t first;
 
 	(void)snprintf(machine, sizeof machine, "%s%s", MACHINE, c->named_memory ? ",memory-backend=ram" : "");
 	(void)snprintf(memory, sizeof memory, "%ld", c->memory_mib);
@@ -52,6 +54,9 @@ static void exec_qemu(const struct qemu_config *c, int console)
 		argv[25] = object;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	(void)sched_setaffinity(0, sizeof first, &first);
 	if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(console, STDOUT_FILENO) < 0)
 		_exit(126);
 	execvp(PROGRAM, (char *const *)argv);

@@ -2,8 +2,9 @@
 /*
  * qemu.h - QEMU's microvm machine with KVM, the baseline of boot and memory: one process per VM.
  *
- * It gets its leanest machine: no option ROMs, no PIT, PIC and RTC, no default devices; ACPI stays, because without it
- * the kernel finds no serial port. The console is the first serial port, on a pipe.
+ * It gets its leanest machine: no option ROMs, no PIT and PIC, no default devices; ACPI stays, because without it the
+ * kernel finds no serial port. The console is the first serial port, on a pipe. It stays on one CPU: in the appliance
+ * the kernel's own interrupt controller loses timers of guests now and then, and less often so.
  */
 #ifndef BENCH_QEMU_H
 #define BENCH_QEMU_H

@@ -69,6 +69,7 @@ struct host_pcpu {
 	_Atomic uint32_t carrier_tid; /* who carries the loop: whom a kick interrupts */
 	_Atomic(struct runner *) carrier;
 	struct host_vcpu *current; /* loop only */
+	uint64_t decided_ns;	   /* loop only: when current was chosen */
 	uint64_t slice_end_ns;	   /* loop only */
 	uint64_t others_ns;	   /* loop only: earliest of timers and the pool's alarm */
 	/* Deadlines of vCPUs that stopped here and do not run: a binary heap, earliest first. Pool lock. */

@@ -106,6 +106,7 @@ static void decide(struct host_pcpu *pc, enum baton_stop why) NO_TSA
 	}
 	pc->current = hv;
 	pc->others_ns = MIN(timers_next(pc), pool_alarm_for(pool, pc->index));
+	pc->decided_ns = now;
 	pool_leave(pool);
 }
 
@@ -156,7 +157,7 @@ static bool enter_guest(struct host_pcpu *pc, struct host_vcpu *hv, enum vcpu_ne
 	int r;
 
 	if (!atomic_compare_exchange_strong(&pc->state, &monitor, LOOP_GUEST))
-		return false;	/* a kick came first */
+		return false;	 /* a kick came first */
 	if (pc->left_tsc != 0) { /* a switch of vCPUs ends here */
 		count_up(&pc->switch_ticks, ticks() - pc->left_tsc);
 		count_up(&pc->switch_count, 1);
@@ -206,17 +207,18 @@ static enum baton_stop run(struct runner *self, struct host_pcpu *pc)
 {
 	struct host_vcpu *hv = pc->current;
 	enum vcpu_next next;
+	/* The first time the decision has just been made: its time will do, and reading the clock is saved. */
+	uint64_t now = pc->decided_ns;
 
-	for (;;) {
+	for (;; now = clock_now_ns()) {
 		uint32_t kicks = take_kicks(pc);
-		uint64_t now, due;
+		uint64_t due;
 
 		if (kicks & KICK_ASK)
 			return BATON_STOP_PREEMPTED;
 		next = vcpu_prepare(hv->v, hv->steal_ns);
 		if (next != VCPU_RESUME)
 			return handle(pc, hv, next);
-		now = clock_now_ns();
 		if (now >= pc->slice_end_ns)
 			return BATON_STOP_SLICE;
 		if (now >= pc->others_ns) {

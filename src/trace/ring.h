@@ -30,13 +30,13 @@ enum trace_kind {
 	TRACE_KINDS,
 };
 
+/* Half a cache line. */
 struct trace_record {
 	uint64_t time_ns;
-	uint32_t kind;
-	uint32_t vcpu;
-	uint32_t pcpu;
-	uint32_t reserved;
 	uint64_t a, b;
+	uint32_t vcpu;
+	int16_t pcpu; /* -1: none */
+	uint16_t kind;
 };
 
 struct trace_ring {
@@ -47,8 +47,10 @@ struct trace_ring {
 static inline void trace_add(struct trace_ring *t, uint64_t now, enum trace_kind kind, uint32_t vcpu, uint32_t pcpu,
 			     uint64_t a, uint64_t b)
 {
-	t->records[t->written++ % TRACE_RECORDS] =
-	    (struct trace_record){.time_ns = now, .kind = kind, .vcpu = vcpu, .pcpu = pcpu, .a = a, .b = b};
+	t->records[t->written++ % TRACE_RECORDS] = (struct trace_record){
+	    .time_ns = now, .a = a, .b = b, .vcpu = vcpu, .pcpu = (int16_t)pcpu, .kind = (uint16_t)kind};
+	/* The ring is larger than a near cache: the next line is fetched while something else is done. */
+	__builtin_prefetch(&t->records[(t->written + 1) % TRACE_RECORDS], 1);
 }
 
 static inline const char *trace_kind_name(uint32_t kind)
