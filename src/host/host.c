@@ -271,6 +271,7 @@ struct host_vm *host_vm_free(struct host_vm *vm)
 	if (!vm)
 		return NULL;
 	host_vm_pause(vm);
+	machine_detach_devices(vm->machine); /* while there is still somebody to interrupt */
 	leave_pool(vm);
 	if (vm->host->carrier->own_threads)
 		stop_runners(vm, vm->vcpu_count);

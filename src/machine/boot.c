@@ -111,7 +111,7 @@ int boot_place_initrd(const struct gmem *g, const struct image_file *initrd, uin
 	return 0;
 }
 
-int boot_write_firmware(const struct gmem *g, unsigned vcpus, struct error *e)
+int boot_write_firmware(const struct gmem *g, const struct boot_source *s, struct error *e)
 {
 	static const uint8_t reset_code[] = {
 	    0xba, POWER_PORT_RESET & 0xff, POWER_PORT_RESET >> 8, /* mov dx, port */
@@ -119,12 +119,14 @@ int boot_write_firmware(const struct gmem *g, unsigned vcpus, struct error *e)
 	    0xee,						  /* out dx, al */
 	    0xf4,						  /* hlt */
 	};
-	struct acpi_config c = {.vcpus = vcpus};
+	struct acpi_config c = {.vcpus = s->vcpus, .mmio_count = MIN(s->mmio_count, (unsigned)ACPI_MMIO_MAX)};
 	void *p = gmem_ptr(g, ACPI_BASE, ACPI_SIZE);
 	ssize_t n;
 
 	if (!p)
 		return error_set(e, -E2BIG, "no room for the ACPI tables: give the VM at least 64 MiB of memory");
+	for (unsigned i = 0; i < c.mmio_count; i++)
+		c.mmio[i] = s->mmio[i];
 	n = acpi_build(&c, ACPI_BASE, p, ACPI_SIZE);
 	if (n < 0)
 		return error_set(e, (int)n, "the ACPI tables do not fit their place");

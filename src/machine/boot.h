@@ -27,6 +27,7 @@
 #include <linux/kvm.h>
 
 #include "base/base.h"
+#include "machine/acpi.h"
 #include "machine/gmem.h"
 #include "machine/image_file.h"
 #include "machine/machine.h"
@@ -53,6 +54,8 @@ struct boot_source {
 	const struct image_file *initrd; /* data NULL: none */
 	const char *cmdline;		 /* "" when none; at most MACHINE_CMDLINE_MAX - 1 bytes */
 	unsigned vcpus;
+	unsigned mmio_count; /* virtio devices, and where they are */
+	const struct acpi_mmio *mmio;
 };
 
 struct boot_entry {
@@ -92,6 +95,6 @@ unsigned boot_memory_map(const struct gmem *g, struct boot_map_entry ret[BOOT_MA
 int boot_place_initrd(const struct gmem *g, const struct image_file *initrd, uint64_t above, uint64_t below,
 		      uint64_t *ret_gpa, struct error *e);
 /* The ACPI tables, and at the reset vector a few instructions that ask for a reset. */
-int boot_write_firmware(const struct gmem *g, unsigned vcpus, struct error *e);
+int boot_write_firmware(const struct gmem *g, const struct boot_source *s, struct error *e);
 
 #endif

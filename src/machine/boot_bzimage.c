@@ -118,7 +118,7 @@ int boot_bzimage_load(const struct gmem *g, const struct boot_source *s, struct 
 		bp.hdr.ramdisk_image = (uint32_t)initrd;
 		bp.hdr.ramdisk_size = (uint32_t)s->initrd->size;
 	}
-	r = boot_write_firmware(g, s->vcpus, e);
+	r = boot_write_firmware(g, s, e);
 	if (r < 0)
 		return r;
 	if (gmem_write(g, BOOT_ZERO_PAGE, &bp, sizeof bp) < 0 || gmem_write(g, BOOT_GDT, gdt, sizeof gdt) < 0 ||

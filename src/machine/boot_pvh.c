@@ -86,7 +86,7 @@ int boot_pvh_load(const struct gmem *g, const struct boot_source *s, struct boot
 		page.info.modules = 1;
 		page.info.module_list = BOOT_PVH_INFO + offsetof(struct info_page, initrd);
 	}
-	r = boot_write_firmware(g, s->vcpus, e);
+	r = boot_write_firmware(g, s, e);
 	if (r < 0)
 		return r;
 	page.info.cmdline = BOOT_CMDLINE;

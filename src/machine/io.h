@@ -13,6 +13,10 @@
 
 #define IO_REGIONS_MAX 48
 
+/* A write may say so instead: the device cannot take it yet. The vCPU sleeps a little and does the same write again, before
+ * its next instruction. It never leaves the machine. */
+#define VCPU_RETRY ((enum vcpu_next)64)
+
 /*
  * Methods of a region. offset is relative to its base; the access lies inside the region; size is 1, 2, 4 or 8. The
  * values come from the guest: any offset and any value must be survived. Any carrier, several at once.
@@ -20,7 +24,7 @@
 struct io_ops {
 	/* NULL: reads as all ones. */
 	uint64_t (*read)(void *device, uint64_t offset, unsigned size);
-	/* NULL: ignored. Returns what the vCPU that wrote wants next, VCPU_RESUME as a rule. */
+	/* NULL: ignored. Returns what the vCPU that wrote wants next, VCPU_RESUME as a rule (or, memory-mapped, VCPU_RETRY). */
 	enum vcpu_next (*write)(void *device, uint64_t offset, unsigned size, uint64_t value);
 };
 

@@ -80,8 +80,13 @@ static int open_files(struct machine *m, const struct machine_config *c, struct 
 
 static int load(struct machine *m, struct error *e)
 {
-	struct boot_source s = {.kernel = &m->kernel, .initrd = &m->initrd, .cmdline = m->cmdline, .vcpus = m->vcpus};
-
+	struct acpi_mmio places[MACHINE_DEVICES_MAX];
+	struct boot_source s = {.kernel = &m->kernel,
+				.initrd = &m->initrd,
+				.cmdline = m->cmdline,
+				.vcpus = m->vcpus,
+				.mmio = places,
+				.mmio_count = devices_places(m, places)};
 	int r;
 
 	r = image_file_load(&m->kernel, e);
@@ -224,15 +229,19 @@ static int build(struct machine *m, const struct machine_config *c, struct error
 	r = gmem_init(&m->mem, c->mem_bytes, e);
 	if (r < 0)
 		return r;
-	r = load(m, e);
+	r = register_devices(m, e);
 	if (r < 0)
 		return r;
-	r = register_devices(m, e);
+	r = devices_attach(m, c, e);
+	if (r < 0)
+		return r;
+	r = load(m, e);
 	if (r < 0)
 		return r;
 	r = make_vm(m, e);
 	if (r < 0)
 		return r;
+	devices_notify_by_kvm(m);
 	r = make_vcpus(m, e);
 	if (r < 0)
 		return r;
@@ -277,6 +286,7 @@ struct machine *machine_free(struct machine *m)
 {
 	if (!m)
 		return NULL;
+	machine_detach_devices(m);
 	for (unsigned i = 0; i < MACHINE_VCPUS_MAX; i++)
 		m->vcpu[i] = vcpu_free(m->vcpu[i]);
 	m->vm_fd = close_fd(m->vm_fd);
@@ -301,6 +311,7 @@ int machine_reset(struct machine *m, struct error *e)
 		if (r < 0)
 			return error_set(e, r, "a vCPU could not be brought to rest for the reset: %s", strerror(-r));
 	}
+	devices_reset(m);
 	uart_reset(&m->uart);
 	ioapic_reset(&m->ioapic);
 	mailbox_reset(&m->mailbox);

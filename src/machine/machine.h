@@ -29,20 +29,23 @@
 
 #include "base/base.h"
 
-#define MACHINE_VCPUS_MAX 8
+#define MACHINE_VCPUS_MAX   8
 #define MACHINE_CMDLINE_MAX 2048
+#define MACHINE_DEVICES_MAX 16
 
 struct machine;
 struct vcpu;
+struct virtio_device;
+struct io_loop;
 
 /* What a vCPU wants after an exit. */
 enum vcpu_next {
-	VCPU_RESUME,	/* go on in the guest */
-	VCPU_HALT,	/* HLT, a BLOCK hypercall, or waiting for SIPI: sleeps until vcpu_pending() */
-	VCPU_YIELD,	/* gave the pCPU up, stays runnable */
-	VCPU_YIELD_IO,	/* the same, while it waits for a device */
-	VCPU_SPIN,	/* waits in a pause loop for another vCPU; stays runnable */
-	VCPU_RESET,	/* the VM asked for a reset (reset register, keyboard controller, triple fault): machine_reset */
+	VCPU_RESUME,   /* go on in the guest */
+	VCPU_HALT,     /* HLT, a BLOCK hypercall, or waiting for SIPI: sleeps until vcpu_pending() */
+	VCPU_YIELD,    /* gave the pCPU up, stays runnable */
+	VCPU_YIELD_IO, /* the same, while it waits for a device */
+	VCPU_SPIN,     /* waits in a pause loop for another vCPU; stays runnable */
+	VCPU_RESET,    /* the VM asked for a reset (reset register, keyboard controller, triple fault): machine_reset */
 	VCPU_POWER_OFF, /* the VM switched itself off (exit status in machine_exit_status) */
 	VCPU_CRASHED,	/* the VM cannot go on (KVM internal error, unemulatable access); machine_crash_text says why */
 };
@@ -83,6 +86,10 @@ struct machine_config {
 	enum machine_boot boot;
 	unsigned vcpus;	    /* 1 .. MACHINE_VCPUS_MAX */
 	uint64_t mem_bytes; /* multiple of 4 KiB; at least 1 MiB for a nano guest, 64 MiB for Linux */
+	/* virtio devices (devices/virtio.h), borrowed until machine_free, and the thread that works for them. */
+	struct virtio_device *const *devices;
+	unsigned device_count;
+	struct io_loop *io_loop; /* needed when there are devices */
 };
 
 /* Makes the machine, loads the kernel and leaves vCPU 0 ready to run. Errors: -ENOENT, -EINVAL, -ENOEXEC (no kernel, or
@@ -97,12 +104,20 @@ struct machine *machine_free(struct machine *m);
  * only machine_free is left. */
 int machine_reset(struct machine *m, struct error *e);
 
+/* The I/O loop must be parked, and no vCPU in the guest: has the devices pass on what they hold of consoles, and checks that
+ * each is in a stable state: nothing lost between its rings and its requests in flight. 0, or -EIO with the reason in why. */
+int machine_check_devices(struct machine *m, char *why, size_t size);
+struct io_loop *machine_io_loop(struct machine *m); /* or NULL */
+/* [vCPUs at rest, for good] Waits for requests in flight and lets the devices go: no interrupt comes from them any more.
+ * machine_free does it too; whoever takes the vCPUs out of his tables before does it earlier. */
+void machine_detach_devices(struct machine *m);
+
 struct vcpu *machine_vcpu(struct machine *m, unsigned index);
 /* How it boots: never AUTO. */
 enum machine_boot machine_boot_kind(const struct machine *m);
-int machine_exit_status(const struct machine *m);	    /* argument of BATON_CALL_EXIT; 0 */
+int machine_exit_status(const struct machine *m); /* argument of BATON_CALL_EXIT; 0 */
 void machine_set_exit_status(struct machine *m, int status);
-const char *machine_crash_text(const struct machine *m);    /* "" or one line for people */
+const char *machine_crash_text(const struct machine *m); /* "" or one line for people */
 
 /* [any] Console input for the UART. Returns the bytes taken (the rest: offer again later; 4096 fit). Calls notify: not with
  * a lock held that notify takes. */

@@ -5,6 +5,7 @@
  *	machine.c	life, reset			vcpu.c		prepare, run, exit
  *	vcpu_state.c	power-on state, INIT, SIPI	vcpu_sleep.c	what a vCPU waits for, and what wakes it
  *	msr.c		MSR filter and exits		hypercall.c	doorbell and mailbox
+ *	devices.c	the virtio devices: addresses, interrupts, notifications
  *
  * Lock order inside one machine: mailbox lock, device locks, I/O APIC lock; `notify` may be called under any of them.
  */
@@ -17,6 +18,7 @@
 #include "base/log.h"
 #include "baton/guest.h"
 #include "devices/uart.h"
+#include "machine/acpi.h"
 #include "machine/apic_bus.h"
 #include "machine/boot.h"
 #include "machine/gmem.h"
@@ -37,6 +39,7 @@ enum activity {
 	HALTED,	   /* HLT */
 	BLOCKED,   /* BLOCK hypercall */
 	WAIT_SIPI, /* application processor before SIPI */
+	STALLED,   /* its last memory access is done again when its time has come (VCPU_RETRY) */
 };
 
 /* Value of sleep_until once the time came. */
@@ -98,6 +101,9 @@ struct machine {
 	struct ioapic ioapic;
 	struct io_space ports, mmio;
 	struct uart uart;
+	struct virtio_device *device[MACHINE_DEVICES_MAX]; /* borrowed */
+	unsigned device_count;
+	struct io_loop *io_loop;
 	struct mailbox mailbox;
 
 	_Atomic int exit_status;
@@ -137,6 +143,15 @@ void mailbox_port_read(struct machine *m, uint8_t *data, size_t size);
 enum vcpu_next hypercall_exit(struct vcpu *v);
 /* [carrier] The result of a BLOCK that ends now. */
 int hypercall_finish_block(struct vcpu *v, bool event);
+
+/* devices.c */
+/* Attaches those of the configuration; machine_detach_devices is its opposite, for any number that got so far. */
+int devices_attach(struct machine *m, const struct machine_config *c, struct error *e);
+/* Has KVM write their notifications to their eventfds, where it can; otherwise writes to the register come as exits. */
+void devices_notify_by_kvm(struct machine *m);
+void devices_reset(struct machine *m);
+/* Where they are, for the ACPI tables; returns how many. */
+unsigned devices_places(const struct machine *m, struct acpi_mmio ret[MACHINE_DEVICES_MAX]);
 
 /* vcpu.c */
 enum vcpu_next vcpu_crash(struct vcpu *v, const char *fmt, ...) _printf_(2, 3);

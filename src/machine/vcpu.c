@@ -17,7 +17,8 @@
 #include "machine/msr.h"
 #include "machine/private.h"
 
-#define MMIO_SIZE_MAX 8
+#define MMIO_SIZE_MAX  8
+#define RETRY_AFTER_NS (500 * NSEC_PER_USEC)
 
 unsigned vcpu_index(const struct vcpu *v)
 {
@@ -99,9 +100,12 @@ static int inject(struct vcpu *v)
 	return 0;
 }
 
+static enum vcpu_next mmio_exit(struct vcpu *v);
+
 enum vcpu_next vcpu_prepare(struct vcpu *v, uint64_t steal_ns)
 {
-	bool was_blocked, event;
+	bool was_blocked, event, stalled;
+	enum vcpu_next next;
 	int r;
 
 	if (atomic_load(&v->machine->crashed))
@@ -112,8 +116,14 @@ enum vcpu_next vcpu_prepare(struct vcpu *v, uint64_t steal_ns)
 	r = take_signals(v);
 	if (r < 0)
 		return vcpu_crash(v, "INIT or SIPI failed: %s", strerror(-r));
+	stalled = atomic_load(&v->activity) == STALLED;
 	if (!vcpu_try_wake(v, &was_blocked, &event))
 		return VCPU_HALT;
+	if (stalled) {
+		next = mmio_exit(v);
+		if (next != VCPU_RESUME)
+			return next;
+	}
 	r = was_blocked ? hypercall_finish_block(v, event) : 0;
 	if (r < 0)
 		return vcpu_crash(v, "finishing a hypercall failed: %s", strerror(-r));
@@ -194,8 +204,15 @@ static enum vcpu_next mmio_exit(struct vcpu *v)
 	unsigned size = MIN(run->mmio.len, (uint32_t)MMIO_SIZE_MAX);
 	uint64_t value;
 
-	if (run->mmio.is_write)
-		return io_write(&m->mmio, run->mmio.phys_addr, size, load_value(run->mmio.data, size));
+	if (run->mmio.is_write) {
+		enum vcpu_next next = io_write(&m->mmio, run->mmio.phys_addr, size, load_value(run->mmio.data, size));
+
+		if (next != VCPU_RETRY)
+			return next;
+		/* KVM still holds the access: until the next KVM_RUN it can be looked at again. */
+		vcpu_fall_asleep(v, STALLED, false, clock_now_ns() + RETRY_AFTER_NS);
+		return VCPU_HALT;
+	}
 	value = io_read(&m->mmio, run->mmio.phys_addr, size);
 	memcpy(run->mmio.data, &value, sizeof value);
 	return VCPU_RESUME;
@@ -261,8 +278,11 @@ enum vcpu_next vcpu_exit(struct vcpu *v)
 
 /* ---- report ---- */
 
-static const char *const activity_name[] = {
-    [ACTIVE] = "active", [HALTED] = "halted", [BLOCKED] = "blocked", [WAIT_SIPI] = "waits for SIPI"};
+static const char *const activity_name[] = {[ACTIVE] = "active",
+					    [HALTED] = "halted",
+					    [BLOCKED] = "blocked",
+					    [WAIT_SIPI] = "waits for SIPI",
+					    [STALLED] = "waits for a device"};
 
 size_t vcpu_dump(struct vcpu *v, char *buf, size_t size)
 {
@@ -282,7 +302,7 @@ size_t vcpu_dump(struct vcpu *v, char *buf, size_t size)
 		     "r8  %016llx r9  %016llx r10 %016llx r11 %016llx\n"
 		     "r12 %016llx r13 %016llx r14 %016llx r15 %016llx\n"
 		     "lapic: pending %d ppr %#x lvt timer %#x deadline %" PRIu64 " signals %#x\n",
-		     v->index, activity_name[atomic_load(&v->activity) & 3],
+		     v->index, activity_name[MIN(atomic_load(&v->activity), (uint32_t)STALLED)],
 		     atomic_load(&v->sleeps_interruptible) ? "" : " (IF was off)", v->run->exit_reason, r.rip, r.rflags,
 		     s.cs.selector, s.cr0, s.cr3, s.cr4, s.efer, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rsp, r.rbp,
 		     r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, lapic_pending(&v->lapic),

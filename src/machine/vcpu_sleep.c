@@ -11,6 +11,7 @@
  *	HALTED				if IF was on yes	 -	   -
  *	BLOCKED				if IF was on yes	 -	  yes
  *	WAIT_SIPI			 -	      -		yes	   -
+ *	STALLED				 -	      -		 -	  time
  *
  * "interrupt" is one that lapic_pending would inject: above the processor priority. An event for a vCPU that is not
  * BLOCKED is kept for its next BLOCK, which then returns at once.
@@ -32,6 +33,8 @@ bool vcpu_pending(const struct vcpu *v)
 		return true;
 	if (activity == WAIT_SIPI)
 		return atomic_load(&v->lapic.sipi) != 0;
+	if (activity == STALLED)
+		return atomic_load(&v->sleep_until) == SLEEP_OVER;
 	if (atomic_load(&v->lapic.signals) != 0)
 		return true;
 	if (activity == BLOCKED && (atomic_load(&v->event) || atomic_load(&v->sleep_until) == SLEEP_OVER))
