@@ -100,6 +100,7 @@ void baton_kick(uint32_t pcpu)
 void baton_hold(uint32_t v, uint64_t t)
 {
 	require(calling_world, calling && v < WORLD_VCPUS && t > calling_world->now, "hold of %u", v);
+	calling->held_ns[v] = t;
 }
 
 void baton_trace(uint32_t code, uint64_t a, uint64_t b)
@@ -174,7 +175,8 @@ static void refresh(struct world *w, struct instance *i, uint32_t v)
 		*baton_vm(i->region, from->vm) = w->vms[from->vm];
 }
 
-static void admit(struct world *w, struct instance *i, uint32_t v, struct instance *from)
+/* 0, or the refusal, whose reason stays in the scratch. */
+static int32_t admit(struct world *w, struct instance *i, uint32_t v, struct instance *from)
 {
 	struct vcpu *s = &w->vcpus[v];
 	int32_t r = 0;
@@ -183,12 +185,15 @@ static void admit(struct world *w, struct instance *i, uint32_t v, struct instan
 	if (s->state == BATON_VCPU_RUNNING)
 		baton_pcpu(i->region, s->pcpu)->running = v;
 	memset(baton_vcpu_state(i->region, v), 0, i->region->vcpu_stride);
+	memset(baton_scratch(i->region), 0, BATON_REASON_MAX);
+	i->held_ns[v] = 0;
 	calling_world = w;
 	calling = i;
 	if (i->ops->admit)
 		r = i->ops->admit(i->region, v, w->now);
 	calling = NULL;
-	require(w, r == 0, "admit refused: %d", r);
+	if (r < 0)
+		return r;
 	if (from && from->ops->give && i->ops->take) {
 		struct baton_history *h = baton_scratch(from->region), *to = baton_scratch(i->region);
 
@@ -204,6 +209,7 @@ static void admit(struct world *w, struct instance *i, uint32_t v, struct instan
 		memset(to, 0, sizeof *to);
 	}
 	i->admitted_ns[v] = w->now + 1;
+	return 0;
 }
 
 uint32_t world_join(struct world *w, const struct baton_scheduler *ops, int64_t first_parameter, uint32_t from)
@@ -221,7 +227,8 @@ uint32_t world_join(struct world *w, const struct baton_scheduler *ops, int64_t 
 	CALL(w, i, attach, w->now);
 	for (uint32_t v = 0; v < WORLD_VCPUS; v++)
 		if (w->vcpus[v].state != BATON_VCPU_FREE)
-			admit(w, i, v, from < WORLD_INSTANCES ? w->instances[from] : NULL);
+			require(w, admit(w, i, v, from < WORLD_INSTANCES ? w->instances[from] : NULL) == 0,
+				"admit refused: %s", (const char *)baton_scratch(i->region));
 	return n;
 }
 
@@ -528,7 +535,28 @@ void world_cease(struct world *w)
 		ask(w, p);
 }
 
+void world_spin(struct world *w, uint32_t v)
+{
+	struct instance *i;
+
+	for_each_instance(w, i) CALL(w, i, spin, v, w->now);
+}
+
+void world_ipi(struct world *w, uint32_t from, uint32_t to)
+{
+	struct instance *i;
+
+	for_each_instance(w, i) CALL(w, i, ipi, from, to, w->now);
+}
+
 /* ---- members ---- */
+
+static void retire(struct world *w, struct instance *i, uint32_t v)
+{
+	CALL(w, i, retire, v, w->now);
+	i->admitted_ns[v] = 0;
+	baton_vcpu(i->region, v)->state = BATON_VCPU_FREE;
+}
 
 uint32_t world_vm(struct world *w, uint32_t weight, uint64_t warp_ns, uint64_t limit_ns, uint64_t unwarp_ns)
 {
@@ -544,9 +572,8 @@ uint32_t world_vm(struct world *w, uint32_t weight, uint64_t warp_ns, uint64_t l
 	return vm;
 }
 
-uint32_t world_vcpu(struct world *w, uint32_t vm, struct behaviour does, uint64_t affinity)
+int32_t world_try_vcpu(struct world *w, uint32_t vm, struct behaviour does, uint64_t affinity, uint32_t *ret)
 {
-	struct instance *i;
 	uint32_t v = 0;
 
 	while (v < WORLD_VCPUS && w->vcpus[v].state != BATON_VCPU_FREE)
@@ -559,7 +586,28 @@ uint32_t world_vcpu(struct world *w, uint32_t vm, struct behaviour does, uint64_
 				    .does = does,
 				    .since_ns = w->now,
 				    .wake_ns = w->now};
-	for_each_instance(w, i) admit(w, i, v, NULL);
+	for (uint32_t n = 0; n < WORLD_INSTANCES; n++) {
+		int32_t r = w->instances[n] ? admit(w, w->instances[n], v, NULL) : 0;
+
+		if (r == 0)
+			continue;
+		while (n-- > 0)
+			if (w->instances[n])
+				retire(w, w->instances[n], v);
+		w->vcpus[v] = (struct vcpu){.state = BATON_VCPU_FREE};
+		return r;
+	}
+	if (ret)
+		*ret = v;
+	return 0;
+}
+
+uint32_t world_vcpu(struct world *w, uint32_t vm, struct behaviour does, uint64_t affinity)
+{
+	uint32_t v = BATON_NONE;
+	int32_t r = world_try_vcpu(w, vm, does, affinity, &v);
+
+	require(w, r == 0, "admit refused: %d", r);
 	return v;
 }
 
@@ -574,12 +622,7 @@ void world_remove(struct world *w, uint32_t v)
 		ask(w, p);
 	}
 	world_pause(w, v, 0);
-	for_each_instance(w, i)
-	{
-		CALL(w, i, retire, v, w->now);
-		i->admitted_ns[v] = 0;
-		baton_vcpu(i->region, v)->state = BATON_VCPU_FREE;
-	}
+	for_each_instance(w, i) retire(w, i, v);
 	w->vcpus[v] = (struct vcpu){.state = BATON_VCPU_FREE};
 }
 
@@ -617,8 +660,12 @@ static void check(struct world *w)
 
 		if (w->vcpus[v].state != BATON_VCPU_RUNNABLE)
 			continue;
+		if (w->instances[w->decider] && w->instances[w->decider]->held_ns[v] > w->now)
+			continue;
 		waits = w->now - w->vcpus[v].since_ns;
 		require(w, waits < w->starve_ns, "vCPU %u starves", v);
+		if (w->may_idle)
+			continue;
 		for (uint32_t p = 0; p < w->pcpu_count; p++)
 			require(w, asked || !may_run(w, v, p) || w->pcpus[p].running != BATON_NONE,
 				"pCPU %u is idle and nobody asks anywhere, but vCPU %u waits", p, v);

@@ -8,7 +8,8 @@
  *
  *   - choose and preempts write nothing into the region (one call in 16 is watched) and give the same answer twice;
  *     answers are allowed ones
- *   - no pCPU stays idle while somebody waits who may run there; nobody waits longer than starve_ns
+ *   - no pCPU stays idle while somebody waits who may run there; nobody waits longer than starve_ns; but for those whom
+ *     the deciding policy withholds (baton_hold)
  *   - alarms are not piled up
  */
 #ifndef TESTS_POLICIES_HARNESS_H
@@ -67,6 +68,7 @@ struct instance {
 	uint64_t alarms[WORLD_ALARMS];
 	uint32_t alarm_count;
 	uint64_t admitted_ns[WORLD_VCPUS]; /* + 1; 0 = not known to it */
+	uint64_t held_ns[WORLD_VCPUS];	   /* withheld until then */
 	uint64_t kicks, ticks;
 	uint64_t questions, looks;		 /* see harness.c: questions, look_at_pages */
 	unsigned char touched[REGION_PAGES_MAX]; /* pages of the region, as mincore tells */
@@ -88,6 +90,7 @@ struct world {
 	struct vcpu vcpus[WORLD_VCPUS];
 	struct instance *instances[WORLD_INSTANCES];
 	uint32_t decider;
+	bool may_idle;	  /* by the policy's definition a pCPU may be idle while somebody waits */
 	bool offers_idle; /* a woken vCPU is offered to an idle pCPU whatever the policy says */
 	uint64_t steps, decisions, migrations;
 	void (*each_step)(struct world *w);
@@ -109,6 +112,8 @@ void world_detach(struct world *w, uint32_t i);
 uint32_t world_vm(struct world *w, uint32_t weight, uint64_t warp_ns, uint64_t limit_ns, uint64_t unwarp_ns);
 /* A vCPU that is woken at once. affinity 0 = everywhere. */
 uint32_t world_vcpu(struct world *w, uint32_t vm, struct behaviour does, uint64_t affinity);
+/* The same, if every instance admits it; else the refusal: the reason is in the scratch of the one that refused. */
+int32_t world_try_vcpu(struct world *w, uint32_t vm, struct behaviour does, uint64_t affinity, uint32_t *ret);
 void world_remove(struct world *w, uint32_t v);
 /* One event; world_run: all until then. */
 void world_step(struct world *w);
@@ -119,6 +124,8 @@ void world_wake(struct world *w, uint32_t v);
 void world_pause(struct world *w, uint32_t v, uint64_t for_ns);
 void world_kick(struct world *w, uint32_t pcpu);
 void world_cease(struct world *w);
+void world_spin(struct world *w, uint32_t v);
+void world_ipi(struct world *w, uint32_t from, uint32_t to);
 void world_vm_changed(struct world *w, uint32_t vm);
 void world_set(struct world *w, uint32_t instance, uint32_t parameter, int64_t value);
 
@@ -131,6 +138,6 @@ bool world_alike(struct world *w, uint32_t i, uint32_t j);
 /* The number behind `field` ("svt=") in the dump of instance i; with v in the line of that vCPU. */
 int64_t world_dumped(struct world *w, uint32_t i, uint32_t v, const char *field);
 
-extern const struct baton_scheduler baton_scheduler_rr, baton_scheduler_bvt;
+extern const struct baton_scheduler baton_scheduler_rr, baton_scheduler_bvt, baton_scheduler_fair;
 
 #endif
