@@ -1,0 +1,910 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fair.c - earliest eligible virtual deadline first (Stoica and Abdel-Wahab 1995), with shares of VMs or of vCPUs.
+ *
+ * An *account* pays for running: a VM's, which all of its vCPUs share (group = 1), or each vCPU's own (group = 0).
+ *
+ *   position   x of an account grows by ns * K / weight while one of its vCPUs runs, twice as fast while two do. The
+ *              remainder of the division is kept: nothing is lost. K = 4: a unit is 64 ns at the default weight of 256.
+ *   V          virtual time of the pool: the mean x of the active accounts (some vCPU of theirs runs or waits), by weight.
+ *              The pool's `sum` is that of weight * (x - base) and grows by K per ns and running vCPU: O(1).
+ *   lag        V - x: what an account is owed (> 0) or has received ahead, in virtual time.
+ *   request    what a vCPU asks for: a slice, from a start s to a deadline d = s + slice * K / weight. The first one after a
+ *              wake-up starts at x; later ones behind the rest that other vCPUs of the same account still ask for.
+ *              Who is put aside in the middle keeps its request. After a wake-up, d is not later than what V will be
+ *              latency_ns from then: the hint makes a vCPU sooner, never richer.
+ *   eligible   s <= V. The eligible vCPU with the earliest d runs; if there is none that may, the one with the least s.
+ *
+ * Two queues hold those who wait, `eligible` by d and `early` by s. Who is overtaken by V moves from the one to the other
+ * in the next event, once per request: choose looks at two tops, and each event takes O(log n) on average over events.
+ *
+ * Sleep. An account that ceases to be active keeps its x. When it comes back, x beyond V is debt that V has not worked off
+ * yet, and stays (as far as its vCPUs could have run into debt, LAGS slices each); below V it gets back the lag that it
+ * left with, one slice at most. Lags are measured against the others' mean, so that no nap changes one.
+ *
+ * What cannot be used is not owed. A vCPU that runs all the time and still falls behind (its weight asks for more than a
+ * whole pCPU) has its lag cut to one slice, else it would draw V away from all others. Accounts whose vCPU may not run on
+ * all pCPUs have no say in V, since the load of few pCPUs may differ from that of all; and when they become active, x
+ * is near that of the vCPU that runs where theirs ran last.
+ *
+ * Several pCPUs: one order for all. Who ran last elsewhere counts as later by what the move costs, a slice at most.
+ * A woken vCPU takes an idle pCPU, else one where the deadline is later than its own: that where it ran last, or that
+ * with the latest of all.
+ */
+#include "baton/kit_ready.h"
+
+#define K	       4
+#define WEIGHT_DEFAULT 256
+#define LAGS	       2
+#define PIN	       offsetof(struct fair_vcpu, pin)
+#define OWED_MAX_NS    INT64_C(100000000)
+#define SECOND	       INT64_C(1000000000)
+#define NEAR	       (SECOND * K / WEIGHT_DEFAULT)
+
+struct fair_account {
+	int64_t x;	     /* position at settled_ns */
+	int64_t lag;	     /* what it left with; 0 while it is active */
+	int64_t left_ns;     /* what is left of its vCPUs' requests, at settled_ns */
+	int64_t slice;	     /* of the pool, in its virtual time */
+	uint64_t settled_ns; /* x is paid until then */
+	uint32_t rest;	     /* remainder of x, below weight */
+	uint32_t weight;     /* 0 = no vCPU yet */
+	uint32_t members;    /* its vCPUs */
+	uint32_t active;     /* those that run or wait */
+	uint32_t running;
+	uint32_t counts; /* it is active and has a say in V */
+};
+
+/* What a vCPU asks for; also part of its history record. */
+struct fair_request {
+	int64_t start, deadline;
+	int64_t left_ns;
+	int64_t lag; /* of its account when it was started */
+	uint64_t seq;
+};
+
+struct fair_vcpu {
+	struct fair_request q;
+	uint64_t from_ns; /* running and unpaid since then */
+	uint64_t service_ns, stopped_ns;
+	uint32_t on;	   /* pCPU where it runs + 1 */
+	uint32_t admitted; /* 1 = yes */
+	struct fair_account own;
+	struct kit_pin pin;
+};
+
+struct fair_pool {
+	int64_t base;	 /* V at the last event that changed it */
+	int64_t sum;	 /* of weight * (x - base) + rest over the accounts that count, at summed_ns */
+	int64_t weight;	 /* of these accounts */
+	int64_t running; /* vCPUs of these accounts */
+	uint64_t summed_ns;
+	uint64_t seq;
+	uint64_t timeline; /* name of this virtual time: when it was attached */
+	uint64_t joined;   /* another one that it continues (take) */
+	uint32_t lived;	   /* has heard an event: joins no other timeline any more */
+	uint32_t group;	   /* accounts are VMs */
+	uint32_t boosted;  /* VM that has the console's focus + 1 */
+	struct kit_idle idle;
+	uint32_t on[BATON_PCPUS_MAX];	     /* who runs there + 1 */
+	int64_t latest[2 * BATON_PCPUS_MAX]; /* tournament of the deadlines of those who run: [1] is the latest */
+	struct kit_ready eligible, early;
+};
+
+/* What fair tells its own next version. */
+struct fair_tail {
+	struct fair_request q;
+	uint64_t timeline, pool_seq;
+	int64_t base;
+	int64_t x, lag;
+	uint64_t stopped_ns;
+	uint32_t rest, weight;
+	uint32_t group, counts, eligible;
+	uint32_t reserved;
+};
+_Static_assert(sizeof(struct fair_tail) <= sizeof((struct baton_history){0}.tail), "a tail has 256 bytes");
+
+enum { SLICE_US, GROUP, WEIGHT, LATENCY_NS };
+
+static const struct baton_parameter fair_parameters[] = {
+    [SLICE_US] = {.name = "slice_us",
+		  .unit = "us",
+		  .help = "How long a vCPU runs at a time; shares are exact to about one slice",
+		  .scope = BATON_SCOPE_POOL,
+		  .min = 100,
+		  .max = 1000000,
+		  .initial = 5000},
+    [GROUP] = {.name = "group",
+	       .help = "1 = a VM's share is by its weight, however many vCPUs it has; 0 = each vCPU's is",
+	       .scope = BATON_SCOPE_POOL,
+	       .max = 1,
+	       .initial = 1},
+    [WEIGHT] = {.name = "weight",
+		.help = "Share in proportion to others: of the VM (group = 1) or of each of its vCPUs",
+		.scope = BATON_SCOPE_VM,
+		.min = 1,
+		.max = 65536,
+		.initial = WEIGHT_DEFAULT},
+    [LATENCY_NS] = {.name = "latency_ns",
+		    .unit = "ns",
+		    .help = "A woken vCPU should run as soon as this, within its share; 0 = no hint",
+		    .scope = BATON_SCOPE_VM,
+		    .max = 10 * SECOND},
+};
+
+static struct fair_pool *fair_pool(struct baton_region *r)
+{
+	return baton_pool_state(r);
+}
+
+static struct fair_vcpu *fair_vcpu(struct baton_region *r, uint32_t v)
+{
+	return baton_vcpu_state(r, v);
+}
+
+static struct fair_account *account(struct baton_region *r, uint32_t v)
+{
+	return fair_pool(r)->group ? baton_vm_state(r, baton_vcpu(r, v)->vm) : &fair_vcpu(r, v)->own;
+}
+
+static int waits(struct baton_region *r, uint32_t v)
+{
+	return kit_ready_has(&fair_pool(r)->eligible, v) || kit_ready_has(&fair_pool(r)->early, v);
+}
+
+static int64_t slice_ns(struct baton_region *r)
+{
+	return baton_param(r, SLICE_US) * 1000;
+}
+
+/* ---- virtual time ---- */
+
+static int64_t floor_div(int64_t a, int64_t b)
+{
+	return a / b - (a % b < 0);
+}
+
+static int64_t virtual(int64_t ns, uint32_t weight)
+{
+	return ns * K / weight;
+}
+
+static int64_t real(int64_t units, uint32_t weight)
+{
+	int64_t ns;
+
+	if (__builtin_mul_overflow(units, (int64_t)weight, &ns))
+		return units < 0 ? INT64_MIN : INT64_MAX;
+	return ns / K;
+}
+
+static void pay(struct fair_account *a, uint64_t now)
+{
+	uint64_t ran = (now - a->settled_ns) * a->running, sum;
+
+	a->settled_ns = now;
+	if (ran == 0)
+		return;
+	a->left_ns -= (int64_t)ran;
+	sum = ran * K + a->rest;
+	a->x += (int64_t)(sum / a->weight);
+	a->rest = (uint32_t)(sum % a->weight);
+}
+
+static int64_t share(const struct fair_pool *q, const struct fair_account *a)
+{
+	return a->weight * (a->x - q->base) + a->rest;
+}
+
+/* Before anybody begins or ceases to run or to count. */
+static void add_up(struct fair_pool *q, uint64_t now)
+{
+	q->sum += q->running * K * (int64_t)(now - q->summed_ns);
+	q->summed_ns = now;
+}
+
+static void settle(struct fair_pool *q, struct fair_account *a, uint64_t now)
+{
+	add_up(q, now);
+	pay(a, now);
+}
+
+static int64_t v_at(const struct fair_pool *q, uint64_t now)
+{
+	if (q->weight == 0)
+		return q->base;
+	return q->base + floor_div(q->sum + q->running * K * (int64_t)(now - q->summed_ns), q->weight);
+}
+
+static void set_base(struct fair_pool *q, int64_t v)
+{
+	q->sum -= q->weight * (v - q->base);
+	q->base = v;
+}
+
+/* V moves on to now, and those whom it overtakes become eligible. */
+static void advance(struct baton_region *r, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+	uint32_t v;
+
+	q->lived = 1;
+	add_up(q, now);
+	set_base(q, v_at(q, now));
+	while (q->early.count > 0) {
+		v = kit_ready_least(r, &q->early, PIN);
+		if (fair_vcpu(r, v)->q.start > q->base)
+			break;
+		kit_ready_remove(r, &q->early, PIN, v);
+		kit_ready_insert(r, &q->eligible, PIN, v, fair_vcpu(r, v)->q.deadline, fair_vcpu(r, v)->q.seq);
+	}
+}
+
+/* ---- accounts: both are settled at the present time when these are called ---- */
+
+static void count(struct fair_pool *q, struct fair_account *a, int sign)
+{
+	q->sum += sign * share(q, a);
+	q->weight += sign * (int64_t)a->weight;
+	q->running += sign * (int64_t)a->running;
+}
+
+static int pinned(struct baton_region *r, uint32_t v)
+{
+	uint64_t missing = 0;
+
+	for (uint32_t i = 0; i < kit_words(r); i++)
+		missing |= ~baton_vcpu(r, v)->affinity[i] & kit_word_all(r, i);
+	return missing != 0;
+}
+
+/* The virtual time that v's account is placed by: V, but for a pinned vCPU near that of who runs where it ran last. */
+static int64_t here(struct baton_region *r, uint32_t v, const struct fair_account *a)
+{
+	struct fair_pool *q = fair_pool(r);
+	uint32_t home = baton_vcpu(r, v)->pcpu;
+	int64_t start;
+
+	if (home >= r->pcpu_slots || q->on[home] == 0 || !pinned(r, v))
+		return q->base;
+	start = fair_vcpu(r, q->on[home] - 1)->q.start;
+	if (q->base > start + LAGS * a->slice)
+		return start + LAGS * a->slice;
+	return q->base < start - LAGS * a->slice ? start - LAGS * a->slice : q->base;
+}
+
+static void activate(struct baton_region *r, uint32_t v, struct fair_account *a)
+{
+	struct fair_pool *q = fair_pool(r);
+	int64_t v_here = here(r, v, a), most = v_here + a->slice * LAGS * (int64_t)a->members;
+
+	if (a->x > most)
+		a->x = most;
+	else if (a->x < v_here)
+		a->x = v_here - a->lag;
+	a->lag = 0;
+	a->counts = !pinned(r, v);
+	if (a->counts)
+		count(q, a, 1);
+}
+
+static void deactivate(struct fair_pool *q, struct fair_account *a)
+{
+	int64_t lag;
+
+	if (a->counts)
+		count(q, a, -1);
+	a->counts = 0;
+	a->left_ns = 0;
+	lag = q->base - a->x;
+	if (q->weight > 0)
+		lag += floor_div(q->sum, q->weight);
+	a->lag = lag > a->slice ? a->slice : lag > 0 ? lag : 0;
+}
+
+/* One of its vCPUs has run, with `before` of lag when it began, and it is behind by more than a slice: as nobody of the
+ * account waits, it could not have used more. */
+static void cut_lag(struct fair_pool *q, struct fair_account *a, int64_t before)
+{
+	int64_t others = q->weight - a->weight, lag, most = before > a->slice ? before : a->slice;
+
+	if (!a->counts || a->x >= q->base || others <= 0 || a->active > a->running + 1)
+		return;
+	lag = floor_div(q->sum - share(q, a), others) + q->base - a->x;
+	if (lag <= most)
+		return;
+	q->sum -= share(q, a);
+	a->x += lag - most;
+	q->sum += share(q, a);
+}
+
+static void reweigh(struct baton_region *r, struct fair_account *a, uint32_t weight)
+{
+	if (a->weight != 0)
+		a->rest = (uint32_t)((uint64_t)a->rest * weight / a->weight);
+	a->weight = weight;
+	a->slice = virtual(slice_ns(r), weight);
+}
+
+/* ---- requests ---- */
+
+/* A request of v's from start on. The one of a woken vCPU is shorter when others of its account are there, since it is
+ * not behind theirs, and its deadline follows the VM's hint. */
+static void ask_for(struct baton_region *r, uint32_t v, int64_t start, int woken)
+{
+	struct fair_pool *q = fair_pool(r);
+	struct fair_account *a = account(r, v);
+	struct fair_vcpu *s = fair_vcpu(r, v);
+	uint64_t hint = baton_vm(r, baton_vcpu(r, v)->vm)->latency_ns;
+	int64_t length = a->slice, left = slice_ns(r);
+
+	if (woken && a->active > 1) {
+		length /= a->active;
+		left /= a->active;
+	}
+	if (woken && hint > 0 && hint < (uint64_t)SECOND && q->weight > 0) {
+		int64_t soon = (int64_t)hint * K * (q->running > 0 ? q->running : 1) / q->weight;
+
+		if (soon < length) {
+			length = soon;
+			left = real(soon, a->weight);
+		}
+	}
+	if (left < (int64_t)r->slice_min_ns)
+		left = (int64_t)r->slice_min_ns;
+	s->q.start = start;
+	s->q.deadline = start + length;
+	s->q.left_ns = left;
+	a->left_ns += left;
+}
+
+/* Where the next request of an account starts: behind what is asked for already. */
+static int64_t behind(const struct fair_account *a)
+{
+	return a->left_ns > 0 ? a->x + virtual(a->left_ns, a->weight) : a->x;
+}
+
+static void enqueue(struct baton_region *r, uint32_t v, uint64_t seq)
+{
+	struct fair_pool *q = fair_pool(r);
+	struct fair_request *f = &fair_vcpu(r, v)->q;
+
+	f->seq = seq;
+	if (f->start <= q->base)
+		kit_ready_insert(r, &q->eligible, PIN, v, f->deadline, seq);
+	else
+		kit_ready_insert(r, &q->early, PIN, v, f->start, seq);
+}
+
+static void dequeue(struct baton_region *r, uint32_t v)
+{
+	kit_ready_remove(r, &fair_pool(r)->eligible, PIN, v);
+	kit_ready_remove(r, &fair_pool(r)->early, PIN, v);
+}
+
+/* v runs or waits from now on. */
+static void begin(struct baton_region *r, uint32_t v, uint64_t now)
+{
+	struct fair_account *a = account(r, v);
+
+	settle(fair_pool(r), a, now);
+	if (a->active++ == 0)
+		activate(r, v, a);
+	ask_for(r, v, a->x, 1);
+}
+
+/* v neither runs nor waits from now on. */
+static void end(struct baton_region *r, uint32_t v, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+	struct fair_account *a = account(r, v);
+
+	dequeue(r, v);
+	settle(q, a, now);
+	a->left_ns -= fair_vcpu(r, v)->q.left_ns;
+	if (--a->active == 0)
+		deactivate(q, a);
+}
+
+/* ---- those who run ---- */
+
+/* The deadline of who runs on pcpu, INT64_MIN for nobody: the matches are played again. */
+static void note_deadline(struct fair_pool *q, uint32_t pcpu, int64_t deadline)
+{
+	uint32_t i = q->eligible.leaves + pcpu;
+
+	q->latest[i] = deadline;
+	while (i > 1) {
+		int64_t later = q->latest[i] > q->latest[i ^ 1] ? q->latest[i] : q->latest[i ^ 1];
+
+		i /= 2;
+		if (q->latest[i] == later)
+			break;
+		q->latest[i] = later;
+	}
+}
+
+static uint32_t latest_pcpu(const struct fair_pool *q)
+{
+	uint32_t i = 1;
+
+	while (i < q->eligible.leaves)
+		i = 2 * i + (q->latest[2 * i] != q->latest[i]);
+	return i - q->eligible.leaves;
+}
+
+static void runs(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+	struct fair_account *a = account(r, v);
+	struct fair_vcpu *s = fair_vcpu(r, v);
+
+	settle(q, a, now);
+	a->running++;
+	if (a->counts)
+		q->running++;
+	if (q->weight == 0 && s->q.start > q->base)
+		q->base = s->q.start; /* only pinned ones are there: V goes with them */
+	s->on = pcpu + 1;
+	s->from_ns = now;
+	s->q.lag = q->base - a->x;
+	q->on[pcpu] = v + 1;
+	kit_idle_start(&q->idle, pcpu);
+	note_deadline(q, pcpu, s->q.deadline);
+}
+
+/* The opposite; the account is settled. */
+static void runs_no_more(struct baton_region *r, uint32_t v, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+	struct fair_account *a = account(r, v);
+	struct fair_vcpu *s = fair_vcpu(r, v);
+	uint32_t pcpu = s->on - 1;
+
+	if (s->on == 0)
+		return;
+	s->q.left_ns -= (int64_t)(now - s->from_ns);
+	s->on = 0;
+	a->running--;
+	if (a->counts)
+		q->running--;
+	if (q->on[pcpu] != v + 1)
+		return;
+	q->on[pcpu] = 0;
+	kit_idle_stop(&q->idle, pcpu);
+	note_deadline(q, pcpu, INT64_MIN);
+}
+
+static void use_idle(struct baton_region *r, uint32_t except)
+{
+	struct fair_pool *q = fair_pool(r);
+	uint32_t p = kit_idle_wanted(r, &q->idle, &q->eligible, PIN, except);
+
+	if (p == BATON_NONE)
+		p = kit_idle_wanted(r, &q->idle, &q->early, PIN, except);
+	if (p != BATON_NONE)
+		baton_kick(p);
+}
+
+/* ---- events ---- */
+
+static int32_t fair_attach(struct baton_region *r, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+
+	q->timeline = now + 1;
+	q->summed_ns = now;
+	q->group = (uint32_t)baton_param(r, GROUP);
+	for (uint32_t i = 0; i < 2 * BATON_PCPUS_MAX; i++)
+		q->latest[i] = INT64_MIN;
+	kit_ready_init(r, &q->early);
+	return kit_ready_init(r, &q->eligible);
+}
+
+/* V does not move here: history that is taken next may change what is begun. */
+static int32_t fair_admit(struct baton_region *r, uint32_t v, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+	struct fair_account *a = account(r, v);
+	uint32_t state = baton_vcpu(r, v)->state, p;
+
+	fair_vcpu(r, v)->admitted = 1;
+	settle(q, a, now);
+	if (a->members++ == 0) {
+		a->x = q->base;
+		reweigh(r, a, baton_weight(r, v));
+	}
+	if (state == BATON_VCPU_BLOCKED)
+		return 0;
+	begin(r, v, now);
+	if (state == BATON_VCPU_RUNNING) {
+		runs(r, v, baton_vcpu(r, v)->pcpu, now);
+		return 0;
+	}
+	enqueue(r, v, ++q->seq);
+	p = kit_idle_for(r, &q->idle, v);
+	if (p != BATON_NONE)
+		baton_kick(p);
+	return 0;
+}
+
+static void fair_retire(struct baton_region *r, uint32_t v, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+	struct fair_account *a = account(r, v);
+	int was_active = waits(r, v) || fair_vcpu(r, v)->on != 0;
+
+	advance(r, now);
+	settle(q, a, now);
+	runs_no_more(r, v, now);
+	if (was_active)
+		end(r, v, now);
+	if (--a->members == 0)
+		*a = (struct fair_account){0};
+	*fair_vcpu(r, v) = (struct fair_vcpu){0};
+}
+
+static void fair_wake(struct baton_region *r, uint32_t v, uint64_t now)
+{
+	advance(r, now);
+	begin(r, v, now);
+	enqueue(r, v, ++fair_pool(r)->seq);
+}
+
+static void fair_sleep(struct baton_region *r, uint32_t v, uint64_t now)
+{
+	advance(r, now);
+	end(r, v, now);
+}
+
+static void fair_start(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t now)
+{
+	fair_pool(r)->lived = 1;
+	dequeue(r, v);
+	runs(r, v, pcpu, now);
+	use_idle(r, pcpu);
+}
+
+static void fair_stop(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t ran_ns, uint32_t why, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+	struct fair_account *a = account(r, v);
+	struct fair_vcpu *s = fair_vcpu(r, v);
+	int64_t start;
+
+	advance(r, now);
+	pay(a, now);
+	runs_no_more(r, v, now);
+	s->service_ns += ran_ns;
+	s->stopped_ns = now;
+	if (why == BATON_STOP_BLOCKED) {
+		end(r, v, now);
+		return;
+	}
+	cut_lag(q, a, s->q.lag);
+	if (why == BATON_STOP_YIELDED || why == BATON_STOP_IO || s->q.left_ns < (int64_t)r->slice_min_ns) {
+		a->left_ns -= s->q.left_ns;
+		start = behind(a);
+		if (why != BATON_STOP_SLICE && why != BATON_STOP_PREEMPTED && start <= q->base)
+			start = q->base + 1; /* after all that are eligible now */
+		ask_for(r, v, start, 0);
+	}
+	enqueue(r, v, ++q->seq);
+	if (!baton_allowed(r, v, pcpu)) /* this pCPU is asked anyway; the others only when told */
+		use_idle(r, pcpu);
+}
+
+static void fair_boost(struct baton_region *r, uint32_t vm, uint64_t now)
+{
+	fair_pool(r)->boosted = vm + 1;
+}
+
+/* ---- tuning ---- */
+
+/* Weights and slices count from now on: what has run is paid at the old ones, and no x jumps. */
+static void retune(struct baton_region *r, struct fair_account *a, uint32_t weight, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+
+	if (a->weight == 0)
+		return; /* no vCPU */
+	settle(q, a, now);
+	if (a->counts)
+		count(q, a, -1);
+	reweigh(r, a, weight);
+	if (a->counts)
+		count(q, a, 1);
+}
+
+/* The accounts are others from now on: all vCPUs leave the old ones and join the new ones at V. */
+static void regroup(struct baton_region *r, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+
+	for (int joining = 0; joining <= 1; joining++) {
+		if (joining)
+			q->group = (uint32_t)baton_param(r, GROUP);
+		for (uint32_t v = 0; v < r->vcpu_slots; v++) {
+			struct fair_vcpu *s = fair_vcpu(r, v);
+			uint32_t state = baton_vcpu(r, v)->state, pcpu = s->on - 1;
+			struct fair_account *a;
+
+			if (!s->admitted)
+				continue;
+			a = account(r, v);
+			settle(q, a, now);
+			if (joining) {
+				if (a->members++ == 0) {
+					a->x = q->base;
+					reweigh(r, a, baton_weight(r, v));
+				}
+				if (state == BATON_VCPU_BLOCKED)
+					continue;
+				begin(r, v, now);
+				if (state == BATON_VCPU_RUNNING)
+					runs(r, v, baton_vcpu(r, v)->pcpu, now);
+				else
+					enqueue(r, v, s->q.seq);
+				continue;
+			}
+			runs_no_more(r, v, now);
+			if (pcpu != BATON_NONE || waits(r, v))
+				end(r, v, now);
+			if (--a->members == 0)
+				*a = (struct fair_account){0};
+		}
+	}
+}
+
+static int32_t fair_set(struct baton_region *r, uint32_t scope, uint32_t vm, uint32_t parameter, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+
+	if (parameter == LATENCY_NS)
+		return 0; /* from the next wake-up on */
+	advance(r, now);
+	if (parameter == GROUP) {
+		regroup(r, now);
+		return 0;
+	}
+	for (uint32_t v = 0; v < r->vcpu_slots; v++)
+		if (fair_vcpu(r, v)->admitted && (scope == BATON_SCOPE_POOL || baton_vcpu(r, v)->vm == vm))
+			retune(r, account(r, v), baton_weight(r, v), now);
+	add_up(q, now);
+	return 0;
+}
+
+/* ---- questions ---- */
+
+/* What the move to another pCPU counts, in virtual time at the default weight. */
+static int64_t away(struct baton_region *r)
+{
+	int64_t cost = (int64_t)r->migration_cost_ns, slice = slice_ns(r);
+
+	return virtual(cost < slice ? cost : slice, WEIGHT_DEFAULT);
+}
+
+static struct baton_choice fair_choose(struct baton_region *r, uint32_t pcpu, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+	uint32_t v = kit_ready_first(r, &q->eligible, PIN, pcpu, away(r), BATON_NONE, NULL);
+
+	if (v == BATON_NONE)
+		v = kit_ready_first(r, &q->early, PIN, pcpu, away(r), BATON_NONE, NULL);
+	if (v == BATON_NONE)
+		return (struct baton_choice){.vcpu = BATON_NONE};
+	return (struct baton_choice){.vcpu = v, .slice_ns = (uint64_t)fair_vcpu(r, v)->q.left_ns};
+}
+
+static uint32_t fair_preempts(struct baton_region *r, uint32_t woken, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+	uint32_t p = kit_idle_for(r, &q->idle, woken), home = baton_vcpu(r, woken)->pcpu;
+	int64_t deadline = fair_vcpu(r, woken)->q.deadline;
+
+	if (p != BATON_NONE || !kit_ready_has(&q->eligible, woken))
+		return p;
+	if (home < r->pcpu_slots && baton_allowed(r, woken, home) && q->latest[q->eligible.leaves + home] > deadline)
+		return home;
+	p = latest_pcpu(q);
+	if (q->latest[1] > deadline + away(r) && baton_allowed(r, woken, p))
+		return p;
+	return BATON_NONE;
+}
+
+static int64_t lag_at(struct baton_region *r, uint32_t v, uint64_t now)
+{
+	struct fair_account a = *account(r, v);
+
+	pay(&a, now);
+	return v_at(fair_pool(r), now) - a.x;
+}
+
+/* What the VM is owed, in us: its account, or the best of its vCPUs. */
+static int32_t fair_priority(struct baton_region *r, uint32_t vm, uint64_t now)
+{
+	int64_t best = INT32_MIN;
+
+	for (uint32_t v = 0; v < r->vcpu_slots; v++) {
+		int64_t us;
+
+		if (!fair_vcpu(r, v)->admitted || baton_vcpu(r, v)->vm != vm)
+			continue;
+		us = real(lag_at(r, v, now), account(r, v)->weight) / 1000;
+		best = us > best ? us : best;
+	}
+	return best > INT32_MAX ? INT32_MAX : (int32_t)best;
+}
+
+static uint32_t fair_choose_console(struct baton_region *r, uint64_t now)
+{
+	uint32_t vm = fair_pool(r)->boosted - 1;
+
+	if (vm < r->vm_slots && baton_vm(r, vm)->used)
+		return vm;
+	for (vm = 0; vm < r->vm_slots; vm++)
+		if (baton_vm(r, vm)->used && baton_vm(r, vm)->service)
+			return vm;
+	return BATON_NONE;
+}
+
+/* ---- history ---- */
+
+static int32_t fair_give(struct baton_region *r, uint32_t v, struct baton_history *h, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+	struct fair_vcpu *s = fair_vcpu(r, v);
+	struct fair_account a = *account(r, v);
+	struct fair_tail *t = (struct fair_tail *)(void *)h->tail;
+	uint64_t ran = s->on != 0 ? now - s->from_ns : 0;
+
+	pay(&a, now);
+	h->version = BATON_HISTORY_VERSION;
+	h->weight = a.weight;
+	h->service_ns = s->service_ns + ran;
+	h->owed_ns = real(lag_at(r, v, now), a.weight) / (a.active > 0 ? a.active : 1);
+	h->since_run_ns = s->on != 0 ? 0 : now - s->stopped_ns;
+	h->last_pcpu = baton_vcpu(r, v)->pcpu;
+	*t = (struct fair_tail){.q = s->q,
+				.timeline = q->timeline,
+				.pool_seq = q->seq,
+				.base = q->base,
+				.x = a.x,
+				.lag = a.lag,
+				.stopped_ns = s->stopped_ns,
+				.rest = a.rest,
+				.weight = a.weight,
+				.group = q->group,
+				.counts = a.counts,
+				.eligible = kit_ready_has(&q->eligible, v) != 0};
+	t->q.left_ns -= (int64_t)ran;
+	h->tail_size = sizeof *t;
+	h->tail_format = 1;
+	__builtin_memcpy(h->policy, "fair", 5);
+	return 0;
+}
+
+/* Own records of the timeline that is continued here: the account and the request exactly as they were. */
+static void take_exactly(struct baton_region *r, uint32_t v, const struct fair_tail *t, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+	struct fair_account *a = account(r, v);
+	struct fair_vcpu *s = fair_vcpu(r, v);
+	int waited = waits(r, v);
+
+	q->joined = t->timeline;
+	q->seq = t->pool_seq > q->seq ? t->pool_seq : q->seq;
+	settle(q, a, now);
+	set_base(q, t->base);
+	if (a->counts)
+		count(q, a, -1);
+	a->x = t->x;
+	a->lag = t->lag;
+	a->rest = t->rest;
+	a->weight = t->weight;
+	reweigh(r, a, baton_weight(r, v));
+	if (a->active > 0)
+		a->counts = t->counts;
+	if (waited || s->on != 0)
+		a->left_ns += t->q.left_ns - s->q.left_ns;
+	if (a->counts)
+		count(q, a, 1);
+	dequeue(r, v);
+	s->q = t->q;
+	s->stopped_ns = t->stopped_ns;
+	if (waited && t->eligible)
+		kit_ready_insert(r, &q->eligible, PIN, v, s->q.deadline, s->q.seq);
+	else if (waited)
+		kit_ready_insert(r, &q->early, PIN, v, s->q.start, s->q.seq);
+	if (s->on != 0)
+		note_deadline(q, s->on - 1, s->q.deadline);
+}
+
+/* Other records: the distance to the fair share, from V as it was noted last. */
+static void take_owed(struct baton_region *r, uint32_t v, int64_t owed, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+	struct fair_account *a = account(r, v);
+	struct fair_vcpu *s = fair_vcpu(r, v);
+	int waited = waits(r, v);
+
+	owed = owed > OWED_MAX_NS ? OWED_MAX_NS : owed < -OWED_MAX_NS ? -OWED_MAX_NS : owed;
+	settle(q, a, now);
+	if (a->counts)
+		count(q, a, -1);
+	a->x -= virtual(owed, a->weight); /* the vCPUs of a VM add to the one account, each its part */
+	if (a->counts)
+		count(q, a, 1);
+	if (!waited && s->on == 0)
+		return;
+	s->q.deadline += a->x - s->q.start;
+	s->q.start = a->x;
+	if (s->on != 0)
+		note_deadline(q, s->on - 1, s->q.deadline);
+	if (!waited)
+		return;
+	dequeue(r, v);
+	enqueue(r, v, s->q.seq);
+}
+
+static int32_t fair_take(struct baton_region *r, uint32_t v, const struct baton_history *h, uint64_t now)
+{
+	struct fair_pool *q = fair_pool(r);
+	struct fair_vcpu *s = fair_vcpu(r, v);
+	const struct fair_tail *t = (const struct fair_tail *)(const void *)h->tail;
+	int own = __builtin_memcmp(h->policy, "fair", 5) == 0 && h->tail_format == 1 && h->tail_size == sizeof *t &&
+		  t->weight != 0 && t->weight <= 65536 && t->rest < t->weight && t->group == q->group;
+
+	s->service_ns = h->service_ns;
+	s->stopped_ns = h->since_run_ns < now ? now - h->since_run_ns : 0;
+	if (own && (!q->lived || (q->joined == t->timeline && t->base - q->base < NEAR && q->base - t->base < NEAR)))
+		take_exactly(r, v, t, now);
+	else
+		take_owed(r, v, h->owed_ns, now);
+	return 0;
+}
+
+static uint32_t fair_dump(struct baton_region *r, char *buf, uint32_t size, uint64_t now)
+{
+	struct kit_text t = {.buf = buf, .size = size};
+	struct fair_pool *q = fair_pool(r);
+
+	kit_put(&t, "virtual deadlines");
+	kit_put_field(&t, "slice_us", baton_param(r, SLICE_US));
+	kit_put_field(&t, "group", q->group);
+	kit_put_field(&t, "V", v_at(q, now));
+	kit_put_field(&t, "eligible", q->eligible.count);
+	kit_put_field(&t, "early", q->early.count);
+	kit_put(&t, "\n");
+	for (uint32_t v = 0; v < r->vcpu_slots && t.length < size; v++) {
+		struct fair_vcpu *s = fair_vcpu(r, v);
+		struct fair_account *a;
+
+		if (!s->admitted)
+			continue;
+		a = account(r, v);
+		kit_put(&t, s->on != 0			     ? "  runs    "
+			    : kit_ready_has(&q->eligible, v) ? "  eligible"
+			    : kit_ready_has(&q->early, v)    ? "  early   "
+							     : "  blocked ");
+		kit_put_field(&t, "vcpu", v);
+		kit_put_field(&t, "vm", baton_vcpu(r, v)->vm);
+		kit_put_field(&t, "weight", a->weight);
+		kit_put_field(&t, "lag_us", real(lag_at(r, v, now), a->weight) / 1000);
+		kit_put_field(&t, "start-V", s->q.start - v_at(q, now));
+		kit_put_field(&t, "deadline-V", s->q.deadline - v_at(q, now));
+		kit_put_field(&t, "ran_us", (int64_t)(s->service_ns / 1000));
+		kit_put(&t, "\n");
+	}
+	return t.length;
+}
+
+BATON_SCHEDULER(fair, .version = "1.0",
+		.description = "Shares of VMs by weight; earliest eligible virtual deadline first, with a latency hint",
+		.state_version = 1, .pool_state_size = sizeof(struct fair_pool),
+		.vcpu_state_size = sizeof(struct fair_vcpu), .vm_state_size = sizeof(struct fair_account),
+		.parameters = fair_parameters, .parameter_count = sizeof fair_parameters / sizeof fair_parameters[0],
+		.attach = fair_attach, .admit = fair_admit, .retire = fair_retire, .wake = fair_wake,
+		.sleep = fair_sleep, .start = fair_start, .stop = fair_stop, .boost = fair_boost, .set = fair_set,
+		.choose = fair_choose, .preempts = fair_preempts, .priority = fair_priority,
+		.choose_console = fair_choose_console, .give = fair_give, .take = fair_take, .dump = fair_dump);
