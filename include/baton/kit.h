@@ -2,8 +2,9 @@
 /*
  * baton/kit.h - small helpers for authors of schedulers. Not part of the ABI: use them, copy them or ignore them.
  *
- * A list, an ordered heap, and a writer for dump. All of them live in the policy region and know vCPUs by number only:
- * the links of vCPU v stand inside v's own state, and every function takes `at`, the offset of those links in it:
+ * A list, an ordered heap, a writer for dump, and what every policy says in the same way; baton/kit_ready.h adds a ready
+ * queue over all pCPUs. All of them live in the policy region and know vCPUs by number only: the links of vCPU v stand
+ * inside v's own state, and every function takes `at`, the offset of those links in it:
  *
  *	struct my_vcpu { struct kit_link link; uint64_t used_ns; };
  *	#define LINK offsetof(struct my_vcpu, link)
@@ -271,6 +272,51 @@ static inline void kit_put_field(struct kit_text *t, const char *name, int64_t n
 	kit_put(t, name);
 	kit_put(t, "=");
 	kit_put_i64(t, n);
+}
+
+/* ---- what every policy says in the same way ------------------------------------------------------------------------ */
+
+/* Answer to choose_console: the VM that was boosted last (its number + 1, 0 = none), else the service VM. */
+static inline uint32_t kit_console(struct baton_region *r, uint32_t boosted)
+{
+	uint32_t vm = boosted - 1;
+
+	if (vm < r->vm_slots && baton_vm(r, vm)->used)
+		return vm;
+	for (vm = 0; vm < r->vm_slots; vm++)
+		if (baton_vm(r, vm)->used && baton_vm(r, vm)->service)
+			return vm;
+	return BATON_NONE;
+}
+
+/* Fills the neutral part of a history record, and adds a tail that only this policy reads in this format. */
+static inline void kit_history(struct baton_region *r, uint32_t v, struct baton_history *h, const char *policy,
+			       uint32_t format, const void *tail, uint32_t tail_size)
+{
+	uint32_t n = 0;
+
+	h->version = BATON_HISTORY_VERSION;
+	h->weight = baton_weight(r, v);
+	h->last_pcpu = baton_vcpu(r, v)->pcpu;
+	for (; policy[n] != '\0' && n < BATON_NAME_MAX - 1; n++)
+		h->policy[n] = policy[n];
+	h->policy[n] = '\0';
+	h->tail_format = format;
+	h->tail_size = tail_size;
+	__builtin_memcpy(h->tail, tail, tail_size);
+}
+
+/* The tail, when it is this policy's in this format; else NULL. */
+static inline const void *kit_history_tail(const struct baton_history *h, const char *policy, uint32_t format,
+					   uint32_t tail_size)
+{
+	uint32_t n = 0;
+
+	while (n < BATON_NAME_MAX - 1 && policy[n] != '\0' && h->policy[n] == policy[n])
+		n++;
+	if (h->policy[n] != policy[n] || h->tail_format != format || h->tail_size != tail_size)
+		return NULL;
+	return h->tail;
 }
 
 #endif

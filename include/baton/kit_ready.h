@@ -62,7 +62,7 @@ static inline int kit_mask_has(const uint64_t *mask, uint32_t pcpu)
 	return (mask[pcpu / 64] >> (pcpu % 64)) & 1;
 }
 
-/* ---- the queue: its parts --------------------------------------------------------------------------------------- */
+/* ---- entries ------------------------------------------------------------------------------------------------------- */
 
 /* One who waits, by value: seq (40 bits; it may wrap, which concerns only equals) and number make up the lower half. */
 struct kit_entry {
@@ -95,6 +95,48 @@ static inline struct kit_entry kit_entry_least(struct kit_entry a, struct kit_en
 	return kit_entry_before(a, b) ? a : b;
 }
 
+/* ---- tournament: the first of up to 256 entries, one per pCPU ------------------------------------------------------- */
+
+/* [1] is the winner, [leaves + i] the entry of i; each parent is the first of its two children. */
+struct kit_tournament {
+	uint32_t leaves; /* a power of two */
+	_Alignas(64) struct kit_entry entry[2 * BATON_PCPUS_MAX];
+};
+
+static inline void kit_tournament_init(struct kit_tournament *t, uint32_t count)
+{
+	for (t->leaves = 1; t->leaves < count; t->leaves *= 2)
+		;
+	for (uint32_t i = 0; i < 2 * t->leaves; i++)
+		t->entry[i] = KIT_NO_ENTRY;
+}
+
+/* KIT_NO_ENTRY takes i out. */
+static inline void kit_tournament_set(struct kit_tournament *t, uint32_t i, struct kit_entry e)
+{
+	struct kit_entry *n = t->entry;
+
+	i += t->leaves;
+	n[i] = e;
+	while (i > 1) {
+		e = kit_entry_least(n[i], n[i ^ 1]);
+		i /= 2;
+		if (n[i].low == e.low && n[i].key == e.key)
+			break;
+		n[i] = e;
+	}
+}
+
+/* The winner if i had the entry e. */
+static inline struct kit_entry kit_tournament_if(const struct kit_tournament *t, uint32_t i, struct kit_entry e)
+{
+	for (i += t->leaves; i > 1; i /= 2)
+		e = kit_entry_least(e, t->entry[i ^ 1]);
+	return e;
+}
+
+/* ---- the queue: its parts --------------------------------------------------------------------------------------- */
+
 /* Node of a pinned vCPU, in its own state. */
 struct kit_pin {
 	uint32_t up, left, right; /* number + 1; 0 = none */
@@ -110,14 +152,14 @@ struct kit_ready {
 	uint32_t count;	 /* all who wait */
 	uint32_t pinned; /* those of them in the tree */
 	uint32_t root;	 /* of the tree: number + 1 */
-	uint32_t leaves; /* of the tournament: a power of two */
+	uint32_t leaves; /* of the tournament, as in it */
 	uint32_t fresh;	 /* chunks that were never used begin here */
 	uint32_t spare;	 /* list of chunks given back: number + 1, linked by their first entries' key */
 	uint32_t size[KIT_HOMES];
 	uint32_t chunks[KIT_HOMES];
-	_Alignas(64) struct kit_entry tournament[2 * BATON_PCPUS_MAX]; /* [1] is the winner, [leaves + p] home p */
-	uint16_t chunk[KIT_HOMES][KIT_CHUNKS];			       /* where a home's n-th chunk lies */
-	uint32_t where[KIT_READY_MAX]; /* (place << 9 | home) + 1; KIT_IN_TREE; 0 = does not wait */
+	struct kit_tournament tops;	       /* of the homes */
+	uint16_t chunk[KIT_HOMES][KIT_CHUNKS]; /* where a home's n-th chunk lies */
+	uint32_t where[KIT_READY_MAX];	       /* (place << 9 | home) + 1; KIT_IN_TREE; 0 = does not wait */
 	_Alignas(64) struct kit_entry entries[KIT_STOCK][KIT_CHUNK];
 };
 
@@ -243,37 +285,23 @@ static inline struct kit_entry kit_home_first_(struct kit_ready *q, uint32_t hom
 	return kit_place_(q, home, 1)[kit_least_of_4_(kit_place_(q, home, 1))];
 }
 
-/* The top of a home has changed: play its matches again. */
+/* The top of a home has changed. */
 static inline void kit_replay_(struct kit_ready *q, uint32_t home)
 {
-	struct kit_entry *t = q->tournament, e = kit_home_first_(q, home, BATON_NONE);
-	uint32_t i = q->leaves + home;
-
-	if (home == KIT_NOWHERE)
-		return;
-	t[i] = e;
-	while (i > 1) {
-		e = kit_entry_least(t[i], t[i ^ 1]);
-		i /= 2;
-		if (t[i].low == e.low && t[i].key == e.key)
-			break;
-		t[i] = e;
-	}
+	if (home != KIT_NOWHERE)
+		kit_tournament_set(&q->tops, home, kit_home_first_(q, home, BATON_NONE));
 }
 
 /* The first of all who have a home, `except` left out. */
 static inline struct kit_entry kit_winner_(struct kit_ready *q, uint32_t except)
 {
-	struct kit_entry e = q->tournament[1];
+	struct kit_entry e = q->tops.entry[1];
 	uint32_t home;
 
 	if (except == BATON_NONE || kit_entry_vcpu(e) != except)
 		return e;
 	home = (q->where[except] - 1) & 511;
-	e = kit_home_first_(q, home, except);
-	for (uint32_t i = q->leaves + home; i > 1; i /= 2)
-		e = kit_entry_least(e, q->tournament[i ^ 1]);
-	return e;
+	return kit_tournament_if(&q->tops, home, kit_home_first_(q, home, except));
 }
 
 static inline void kit_heap_put_(struct kit_ready *q, uint32_t home, struct kit_entry e)
@@ -465,10 +493,8 @@ static inline int32_t kit_ready_init(struct baton_region *r, struct kit_ready *q
 {
 	if (r->vcpu_slots > KIT_READY_MAX || r->pcpu_slots > BATON_PCPUS_MAX)
 		return -7;
-	for (q->leaves = 1; q->leaves < r->pcpu_slots; q->leaves *= 2)
-		;
-	for (uint32_t i = 0; i < 2 * q->leaves; i++)
-		q->tournament[i] = KIT_NO_ENTRY;
+	kit_tournament_init(&q->tops, r->pcpu_slots);
+	q->leaves = q->tops.leaves;
 	return 0;
 }
 

@@ -273,14 +273,7 @@ static int32_t rr_priority(struct baton_region *r, uint32_t vm, uint64_t now)
 
 static uint32_t rr_choose_console(struct baton_region *r, uint64_t now)
 {
-	uint32_t vm = rr_pool(r)->boosted - 1;
-
-	if (vm < r->vm_slots && baton_vm(r, vm)->used)
-		return vm;
-	for (vm = 0; vm < r->vm_slots; vm++)
-		if (baton_vm(r, vm)->used && baton_vm(r, vm)->service)
-			return vm;
-	return BATON_NONE;
+	return kit_console(r, rr_pool(r)->boosted);
 }
 
 /* ---- history ---- */
@@ -296,24 +289,18 @@ static uint64_t used_by(struct baton_region *r, uint32_t v, uint64_t now)
 static int32_t rr_give(struct baton_region *r, uint32_t v, struct baton_history *h, uint64_t now)
 {
 	struct rr_vcpu *s = rr_vcpu(r, v);
-	struct rr_tail *t = (struct rr_tail *)(void *)h->tail;
 	uint32_t state = baton_vcpu(r, v)->state;
 	uint64_t used = used_by(r, v, now), slice = slice_ns(r);
+	struct rr_tail t = {.turn = s->turn,
+			    .round = rr_pool(r)->round,
+			    .used_ns = used,
+			    .waits_ns = s->waits_ns,
+			    .stopped_ns = s->stopped_ns};
 
-	h->version = BATON_HISTORY_VERSION;
-	h->weight = baton_weight(r, v);
 	h->service_ns = s->service_ns + (used - s->used_ns);
 	h->owed_ns = state == BATON_VCPU_BLOCKED || used > slice ? 0 : (int64_t)(slice - used);
 	h->since_run_ns = state == BATON_VCPU_RUNNING ? 0 : now - s->stopped_ns;
-	h->last_pcpu = baton_vcpu(r, v)->pcpu;
-	*t = (struct rr_tail){.turn = s->turn,
-			      .round = rr_pool(r)->round,
-			      .used_ns = used,
-			      .waits_ns = s->waits_ns,
-			      .stopped_ns = s->stopped_ns};
-	h->tail_size = sizeof *t;
-	h->tail_format = 2;
-	__builtin_memcpy(h->policy, "rr", 3);
+	kit_history(r, v, h, "rr", 2, &t, sizeof t);
 	return 0;
 }
 
@@ -323,13 +310,13 @@ static int32_t rr_take(struct baton_region *r, uint32_t v, const struct baton_hi
 {
 	struct rr_pool *q = rr_pool(r);
 	struct rr_vcpu *s = rr_vcpu(r, v);
-	const struct rr_tail *t = (const struct rr_tail *)(const void *)h->tail;
+	const struct rr_tail *t = kit_history_tail(h, "rr", 2, sizeof *t);
 	uint64_t ahead = h->owed_ns < 0 ? 0 - (uint64_t)h->owed_ns : 0, half = slice_ns(r) / 2;
 	int waits = kit_ready_has(&q->ready, v);
 
 	dequeue(r, v);
 	s->service_ns = h->service_ns;
-	if (__builtin_memcmp(h->policy, "rr", 3) == 0 && h->tail_format == 2 && h->tail_size == sizeof *t) {
+	if (t != NULL) {
 		q->round = later(q->round, t->round);
 		s->turn = t->turn;
 		s->used_ns = t->used_ns;
