@@ -19,7 +19,7 @@
 const char *const nano_keys[] = {"mode", "flood_ms", "rounds", NULL};
 
 #define LAST_PUBLIC_CALL  BATON_CALL_WAIT_TIME
-#define LAST_SERVICE_CALL BATON_CALL_CONSOLE_OWNER
+#define LAST_SERVICE_CALL BATON_CALL_UPLOAD_END
 
 /* String I/O may cost an exit per element, so there is no more of it than the point needs. */
 #define STRING_SIZE 256

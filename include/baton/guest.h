@@ -58,6 +58,16 @@ enum baton_call {
 	BATON_CALL_SCHED_SET = 37,     /* set a parameter of the pool or a VM */
 	BATON_CALL_SCHED_CHANGE = 38,  /* progress and feedback of a change, by its id */
 	BATON_CALL_CONSOLE_OWNER = 39, /* change the owner of the console (a switch device) */
+
+	/*
+	 * An image that this VM has, in pieces, to be named as "upload:DIGEST" in SCHED_LOAD afterwards. One upload per VM: a
+	 * new begin drops the one before. At most 1 MiB.
+	 */
+	BATON_CALL_UPLOAD_BEGIN = 40, /* {size, digest (SHA-256, hexadecimal)} -> {image, piece_max} */
+	BATON_CALL_UPLOAD_PIECE =
+	    41,			    /* (bytes sent before): the mailbox's content follows them; -> bytes sent so far; no
+				       * reply text. -BATON_EINVAL: not what comes next; -BATON_ESRCH: no upload is begun */
+	BATON_CALL_UPLOAD_END = 42, /* all pieces were sent; checks the digest */
 };
 
 /*
@@ -67,6 +77,7 @@ enum baton_call {
 
 enum baton_guest_error {
 	BATON_EPERM = 1,     /* this VM may not make this call */
+	BATON_ESRCH = 3,     /* there is none */
 	BATON_EINVAL = 22,   /* an argument is wrong */
 	BATON_ENOSYS = 38,   /* no such call */
 	BATON_EMSGSIZE = 90, /* request or reply does not fit the mailbox */

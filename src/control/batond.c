@@ -8,6 +8,7 @@
  * behind is stale and the next monitor replaces it.
  */
 #include <getopt.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,6 +26,8 @@ enum { EXIT_USAGE = 2 };
 struct options {
 	struct monitor_config monitor;
 	char socket[256];
+	const char *cache, *state; /* as given; NULL: the default */
+	char cache_dir[PATH_MAX], state_dir[PATH_MAX];
 	bool verbose;
 };
 
@@ -35,6 +38,14 @@ static const char help[] =
     "  --socket PATH      control socket (default: $BATON_SOCKET, $XDG_RUNTIME_DIR/baton/control.sock,\n"
     "                     or /run/baton/control.sock)\n"
     "  --images DIR       where scheduler images named file:NAME are looked for (default: .)\n"
+    "  --image-server URL or DIR   where images named NAME@VERSION come from (docs/images.md)\n"
+    "  --image-ca FILE    certificates (PEM) to trust instead of the system's when images are fetched\n"
+    "  --cache DIR        keeps fetched images (default: $CACHE_DIRECTORY, $XDG_CACHE_HOME/baton or ~/.cache/baton;\n"
+    "                     none: keep nothing)\n"
+    "  --state DIR        keeps minimum versions (default: $STATE_DIRECTORY, $XDG_STATE_HOME/baton or\n"
+    "                     ~/.local/state/baton; none: forget them at the end)\n"
+    "  --trusted-keys DIR public keys: from then on only images signed by one of them are loaded\n"
+    "  --signatures RULE  auto (as said above; default), required or optional\n"
     "  --pcpus LIST       host CPUs to schedule, like 0-1 or 0,2 (default: all this process may use)\n"
     "  --carrier KIND     auto, worker (one thread per pCPU) or thread (one thread per vCPU); default: auto,\n"
     "                     which measures what moving a vCPU between threads costs\n"
@@ -83,13 +94,78 @@ static int parse_carrier(const char *text, enum carrier_kind *ret)
 	return -EINVAL;
 }
 
+static int parse_signatures(const char *text, enum supply_signatures *ret)
+{
+	static const char *const names[] = {
+	    [SIGNATURES_AUTO] = "auto",
+	    [SIGNATURES_REQUIRED] = "required",
+	    [SIGNATURES_OPTIONAL] = "optional",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcmp(text, names[i]) == 0) {
+			*ret = (enum supply_signatures)i;
+			return 0;
+		}
+	}
+	log_error("--signatures %s: must be auto, required or optional; see batond --help", text);
+	return -EINVAL;
+}
+
+/*
+ * The directory for what is kept: the one that was given ("none": NULL), the service manager's, the user's. NULL, too,
+ * where there is no home.
+ */
+static const char *choose_dir(const char *given, const char *service, const char *xdg, const char *below_home,
+			      char *buf, size_t size)
+{
+	const char *home = getenv("HOME"), *base;
+	int n = 0;
+
+	if (given)
+		return strcmp(given, "none") == 0 ? NULL : given;
+	base = getenv(service);
+	if (base && *base == '/')
+		n = snprintf(buf, size, "%s", base);
+	else if ((base = getenv(xdg)) && *base == '/')
+		n = snprintf(buf, size, "%s/baton", base);
+	else if (home && *home == '/')
+		n = snprintf(buf, size, "%s/%s/baton", home, below_home);
+	return n > 0 && (size_t)n < size ? buf : NULL;
+}
+
 /* 1: go on; 0: everything was said (help, version); -EINVAL: wrong usage, and complained. */
 static int parse_options(int argc, char **argv, struct options *o)
 {
-	enum { SOCKET = 256, IMAGES, PCPUS, CARRIER, FIFO, SLICE, SLOTS, VMS, KVM, VERBOSE, HELP, VERSION };
+	enum {
+		SOCKET = 256,
+		IMAGES,
+		SERVER,
+		CA,
+		CACHE,
+		STATE,
+		KEYS,
+		SIGNATURES,
+		PCPUS,
+		CARRIER,
+		FIFO,
+		SLICE,
+		SLOTS,
+		VMS,
+		KVM,
+		VERBOSE,
+		HELP,
+		VERSION
+	};
 	static const struct option longs[] = {
 	    {"socket", required_argument, NULL, SOCKET},
 	    {"images", required_argument, NULL, IMAGES},
+	    {"image-server", required_argument, NULL, SERVER},
+	    {"image-ca", required_argument, NULL, CA},
+	    {"cache", required_argument, NULL, CACHE},
+	    {"state", required_argument, NULL, STATE},
+	    {"trusted-keys", required_argument, NULL, KEYS},
+	    {"signatures", required_argument, NULL, SIGNATURES},
 	    {"pcpus", required_argument, NULL, PCPUS},
 	    {"carrier", required_argument, NULL, CARRIER},
 	    {"fifo", no_argument, NULL, FIFO},
@@ -116,6 +192,25 @@ static int parse_options(int argc, char **argv, struct options *o)
 			break;
 		case IMAGES:
 			o->monitor.image_dir = optarg;
+			break;
+		case SERVER:
+			o->monitor.supply.image_server = optarg;
+			break;
+		case CA:
+			o->monitor.supply.image_ca = optarg;
+			break;
+		case CACHE:
+			o->cache = optarg;
+			break;
+		case STATE:
+			o->state = optarg;
+			break;
+		case KEYS:
+			o->monitor.supply.trusted_keys = optarg;
+			break;
+		case SIGNATURES:
+			if (parse_signatures(optarg, &o->monitor.supply.signatures) < 0)
+				return -EINVAL;
 			break;
 		case PCPUS:
 			o->monitor.pcpus = optarg;
@@ -249,6 +344,10 @@ int main(int argc, char **argv)
 		log_error("%s", e.text);
 		return EXIT_FAILURE;
 	}
+	o.monitor.supply.cache_dir =
+	    choose_dir(o.cache, "CACHE_DIRECTORY", "XDG_CACHE_HOME", ".cache", o.cache_dir, sizeof o.cache_dir);
+	o.monitor.supply.state_dir =
+	    choose_dir(o.state, "STATE_DIRECTORY", "XDG_STATE_HOME", ".local/state", o.state_dir, sizeof o.state_dir);
 	json_object_seed(0); /* before there are threads that make objects */
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&ends);

@@ -70,6 +70,7 @@ struct monitor {
 	struct host *host;
 	struct pool *pool;
 	struct arena *arena;
+	struct supply *supply;
 	struct change_queue *changes;
 	char *image_dir;
 	uint32_t max_vms;
@@ -94,7 +95,7 @@ void vm_reset(struct vm *vm);
 void vm_destroy(struct vm *vm); /* stop and forget */
 json_t *vm_describe(struct monitor *m, struct vm *vm) REQUIRES(m->lock);
 json_t *vm_registers(struct vm *vm); /* a text per vCPU */
-void vm_pump_input(struct vm *vm); /* console input on its way to the UART */
+void vm_pump_input(struct vm *vm);   /* console input on its way to the UART */
 
 /* keeper.c: the thread that finishes what run loops may not wait for. */
 int keeper_start(struct monitor *m, struct error *e);

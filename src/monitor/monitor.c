@@ -129,7 +129,12 @@ int monitor_new(const struct monitor_config *config, struct monitor **ret, struc
 	if (r >= 0)
 		r = start_host(m, config, e);
 	if (r >= 0)
-		r = change_queue_new(&(struct changer){.pool = m->pool, .arena = m->arena, .image_dir = m->image_dir},
+		r = supply_new(&config->supply, m->image_dir, &m->supply, e);
+	if (r >= 0)
+		r = change_queue_new(&(struct changer){.pool = m->pool,
+						       .arena = m->arena,
+						       .image_dir = m->image_dir,
+						       .supply = supply_interface(m->supply)},
 				     &m->changes, e);
 	if (r >= 0) {
 		r = keeper_start(m, e);
@@ -137,6 +142,7 @@ int monitor_new(const struct monitor_config *config, struct monitor **ret, struc
 			m->changes = change_queue_free(m->changes);
 	}
 	if (r < 0) {
+		supply_free(m->supply);
 		host_free(m->host);
 		arena_free(m->arena);
 		free(m->vms);
@@ -165,6 +171,7 @@ struct monitor *monitor_free(struct monitor *m) NO_TSA
 		vm_unref(vm);
 	}
 	change_queue_free(m->changes);
+	supply_free(m->supply);
 	host_free(m->host);
 	arena_free(m->arena);
 	free(m->vms);

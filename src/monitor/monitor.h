@@ -15,16 +15,18 @@
 struct monitor;
 
 #include "host/host.h" /* enum carrier_kind */
+#include "monitor/supply.h"
 
 struct monitor_config {
 	const char *kvm_path;  /* /dev/kvm */
 	const char *image_dir; /* where `file:NAME` images of the service VM are looked for */
 	const char *pcpus;     /* host CPUs to schedule, "0-1" or "0,2"; NULL = all this process may use */
 	enum carrier_kind carrier;
-	bool fifo;	      /* workers under SCHED_FIFO */
-	uint32_t arena_slots; /* images that fit at once; 0 = default (4) */
-	uint32_t max_vms;     /* 0 = default (64) */
-	uint64_t slice_us;    /* default scheduler's slice; 0 = its own default */
+	bool fifo;		     /* workers under SCHED_FIFO */
+	uint32_t arena_slots;	     /* images that fit at once; 0 = default (4) */
+	uint32_t max_vms;	     /* 0 = default (64) */
+	uint64_t slice_us;	     /* default scheduler's slice; 0 = its own default */
+	struct supply_config supply; /* where images come from, and who vouches for them */
 };
 
 int monitor_new(const struct monitor_config *config, struct monitor **ret, struct error *e);
@@ -58,8 +60,10 @@ struct requester {
  *	vm.registers [slow]	O	{vm} -> {vcpus: [text]}
  *	sched.status		O S	{active, default, schedulers: [{name, version, image, role, loaded}], change: {...} or null,
  *					 decisions, changes, slots_free}
- *	sched.load		O S	{name, image, params: {}, how: "live"|"cease", old: "keep"|"unload-before"|"unload-after"} ->
- *					 {change: id}: accepted; sched.change tells how it goes on
+ *	sched.load		O S	{name, image, params: {}, how: "live"|"cease", old: "keep"|"unload-before"|"unload-after",
+ *					 older: true (O)} -> {change: id}: accepted; sched.change tells how it goes on
+ *	upload.begin		  S	{size, digest} -> {image, piece_max}; the pieces: include/baton/guest.h
+ *	upload.end		  S	the upload is whole: sched.load takes the image
  *	sched.default		O S	{how} -> {change: id}
  *	sched.unload		O S	{name} -> {change: id}
  *	sched.set		O S	{parameter, value, vm (for a VM's parameter)}

@@ -6,6 +6,7 @@
 
 #include "baton/guest.h"
 #include "monitor/internal.h"
+#include "service/upload.h"
 
 /* ---- replies ---- */
 
@@ -76,13 +77,13 @@ static json_t *describe_pcpus(struct monitor *m) NO_TSA
 		pool_pcpu_times(pool, i, now, &busy, &idle, &other);
 		pool_leave(pool);
 		name = owner == BATON_NONE ? NULL : name_of(m, owner);
-		json_array_append_new(list, json_pack("{s:i, s:i, s:o, s:s?, s:I, s:I, s:I, s:I, s:I}", "id", (int)i,
-						      "cpu", host_cpu(m->host, i), "running",
-						      running == BATON_NONE ? json_null() : json_integer(running),
-						      "owner", name, "busy_ns", (json_int_t)busy, "idle_ns",
-						      (json_int_t)idle, "other_ns", (json_int_t)other, "wall_ns",
-						      (json_int_t)(busy + idle + other), "decisions",
-						      (json_int_t)decisions));
+		json_array_append_new(list,
+				      json_pack("{s:i, s:i, s:o, s:s?, s:I, s:I, s:I, s:I, s:I}", "id", (int)i, "cpu",
+						host_cpu(m->host, i), "running",
+						running == BATON_NONE ? json_null() : json_integer(running), "owner",
+						name, "busy_ns", (json_int_t)busy, "idle_ns", (json_int_t)idle,
+						"other_ns", (json_int_t)other, "wall_ns",
+						(json_int_t)(busy + idle + other), "decisions", (json_int_t)decisions));
 	}
 	return list;
 }
@@ -232,6 +233,8 @@ static const struct {
     {"sched.change", true, request_sched_change},
     {"sched.history", true, request_sched_history},
     {"sched.trace", false, request_sched_trace},
+    {"upload.begin", true, request_upload_begin},
+    {"upload.end", true, request_upload_end},
     {"console.owner", true, request_console_owner},
     {"shutdown", false, request_shutdown},
 };

@@ -28,6 +28,14 @@ static json_t *describe_report(const struct change_report *r)
 		json_object_set_new(o, "image", json_string(r->image));
 	if (r->digest[0])
 		json_object_set_new(o, "digest", json_string(r->digest));
+	if (r->vouched[0])
+		json_object_set_new(o, "vouched", json_string(r->vouched));
+	if (r->note[0])
+		json_object_set_new(o, "note", json_string(r->note));
+	if (r->fetched_bytes > 0) {
+		json_object_set_new(o, "fetched_bytes", json_integer((json_int_t)r->fetched_bytes));
+		json_object_set_new(o, "fetch_bytes", json_integer((json_int_t)r->fetch_bytes));
+	}
 	if (r->state == CHANGE_REFUSED)
 		json_object_set_new(o, "error", json_string(r->error));
 	return o;
@@ -65,6 +73,7 @@ json_t *request_sched_status(struct monitor *m, const struct requester *who, jso
 		      (json_int_t)pool->decisions, "wrong_answers", (json_int_t)pool->wrong_answers, "fallbacks",
 		      (json_int_t)pool->fallbacks, "pcpus", (json_int_t)pool->pcpu_count);
 	pool_leave(pool);
+	json_object_set_new(reply, "trust", supply_describe(m->supply));
 	json_object_set_new(reply, "slots_free", json_integer((json_int_t)arena_slots_free(m->arena)));
 	json_object_set_new(reply, "changes", json_integer((json_int_t)change_queue_last(m->changes)));
 	if (change_queue_report(m->changes, change_queue_last(m->changes), &last) == 0)
@@ -79,6 +88,7 @@ json_t *request_sched_status(struct monitor *m, const struct requester *who, jso
 static void sign(const struct monitor *m, const struct requester *who, struct change_spec *spec) NO_TSA
 {
 	spec->trusted = who->kind == REQUESTER_OPERATOR;
+	spec->vm = spec->trusted ? 0 : who->vm;
 	if (spec->trusted)
 		snprintf(spec->requester, sizeof spec->requester, "operator");
 	else
@@ -163,13 +173,18 @@ json_t *request_sched_load(struct monitor *m, const struct requester *who, json_
 	json_t *settings = NULL;
 	struct error e = {0};
 	json_error_t why;
+	int older = 0;
 	int r;
 
-	if (!params || json_unpack_ex(params, &why, JSON_STRICT, "{s?s, s?s, s?o, s?s, s?s}", "name", &name, "image",
-				      &image, "params", &settings, "how", &how, "old", &old) < 0)
+	if (!params ||
+	    json_unpack_ex(params, &why, JSON_STRICT, "{s?s, s?s, s?o, s?s, s?s, s?b}", "name", &name, "image", &image,
+			   "params", &settings, "how", &how, "old", &old, "older", &older) < 0)
 		return reply_error(EINVAL, "sched.load: %.200s", params ? why.text : "parameters are missing");
 	if (name[0] == '\0' && image[0] == '\0')
 		return reply_error(EINVAL, "which scheduler? give a name, an image, or both");
+	if (older && who->kind != REQUESTER_OPERATOR)
+		return reply_error(EPERM, "only the operator may go back to a version older than was in use");
+	spec.older = older;
 	if (settings && !json_is_object(settings))
 		return reply_error(EINVAL, "params must be an object of names and whole numbers");
 	r = read_name(name, image, &spec, &e);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "monitor/internal.h"
+#include "sched/source/upload.h"
 
 #define LINUX_MEM_DEFAULT_MIB 128
 #define VM_MEM_MAX_MIB	      (1024 * 1024)
@@ -301,6 +302,7 @@ void vm_off(struct vm *vm, enum vm_state state, const char *reason)
 void vm_destroy(struct vm *vm)
 {
 	vm_off(vm, VM_OFF, "destroyed");
+	upload_forget(supply_uploads(vm->monitor->supply), vm->id);
 	delist(vm);
 	console_close(vm->console);
 }

@@ -13,6 +13,7 @@
 #include "baton/guest.h"
 #include "monitor/internal.h"
 #include "sched/manager.h"
+#include "service/upload.h"
 
 enum permission { FOR_SERVICE_VM, FOR_EVERY_VM };
 
@@ -159,6 +160,8 @@ static const char *const service_methods[] = {
     [BATON_CALL_SCHED_SET - BATON_CALL_SERVICE] = "sched.set",
     [BATON_CALL_SCHED_CHANGE - BATON_CALL_SERVICE] = "sched.change",
     [BATON_CALL_CONSOLE_OWNER - BATON_CALL_SERVICE] = "console.owner",
+    [BATON_CALL_UPLOAD_BEGIN - BATON_CALL_SERVICE] = "upload.begin",
+    [BATON_CALL_UPLOAD_END - BATON_CALL_SERVICE] = "upload.end",
 };
 
 static json_t *serve_text(struct ring *r, const char *method, const uint8_t *text, size_t size)
@@ -198,6 +201,19 @@ static enum vcpu_next call_service(struct ring *r)
 	return VCPU_RESUME;
 }
 
+/* The one call of the service VM whose mailbox holds no text. */
+static enum vcpu_next call_upload_piece(struct ring *r)
+{
+	struct machine *machine = vcpu_machine(r->v);
+	size_t size;
+	const uint8_t *bytes = machine_mailbox(machine, &size);
+
+	r->call->result = upload_hypercall_piece(r->vm, r->call->arg[0], bytes, size);
+	machine_mailbox_reply(machine, 0);
+	r->call->result2 = 0;
+	return VCPU_RESUME;
+}
+
 /* ---- the table ---- */
 
 static const struct {
@@ -225,6 +241,9 @@ static const struct {
     {BATON_CALL_SCHED_SET, call_service, FOR_SERVICE_VM},
     {BATON_CALL_SCHED_CHANGE, call_service, FOR_SERVICE_VM},
     {BATON_CALL_CONSOLE_OWNER, call_service, FOR_SERVICE_VM},
+    {BATON_CALL_UPLOAD_BEGIN, call_service, FOR_SERVICE_VM},
+    {BATON_CALL_UPLOAD_PIECE, call_upload_piece, FOR_SERVICE_VM},
+    {BATON_CALL_UPLOAD_END, call_service, FOR_SERVICE_VM},
 };
 
 enum vcpu_next hypercall_dispatch(void *ctx, struct vcpu *v, uint32_t pool_vcpu, struct hypercall *call)

@@ -3,6 +3,8 @@
  * what. */
 #include "rig.h"
 
+#include "baton/guest.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -185,9 +187,9 @@ static void a_guest_vm_may_not_ask_what_the_service_vm_may(void **unused)
 	struct rig r = with_neighbour();
 	char active[32];
 
-	for (unsigned call = 32; call <= 39; call++)
+	for (unsigned call = 32; call <= BATON_CALL_UPLOAD_END; call++)
 		run_as(&r, "guest", call, texts[call % ARRAY_SIZE(texts)], "RESULT:-1:");
-	run_as(&r, "guest", 40, "", "RESULT:-38:");
+	run_as(&r, "guest", BATON_CALL_UPLOAD_END + 1, "", "RESULT:-38:");
 	assert_string_equal(rig_active(&r, active), "rr");
 	neighbour_is_well(&r);
 	rig_free(&r);

@@ -4,7 +4,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include <time.h>
 
 #include "sched/source.h"
+#include "sched/trust/dirs.h"
 
 #define FILE_NAME_MAX 96
 #define LEFT_OVER_S   3600 /* a file that somebody has been writing for so long will not be finished */
@@ -30,26 +30,13 @@ void digest_of(const void *bytes, size_t size, char ret[static DIGEST_TEXT])
 /* The directory, made with its parents when missing. -1 and errno. */
 static int open_dir(const char *dir, bool make)
 {
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	char path[PATH_MAX];
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
 
 	if (fd >= 0 || errno != ENOENT || !make)
 		return fd;
-	if (snprintf(path, sizeof path, "%s", dir) >= (int)sizeof path) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	for (char *s = path + 1; *s; s++) {
-		if (*s != '/')
-			continue;
-		*s = '\0';
-		if (mkdir(path, 0755) < 0 && errno != EEXIST)
-			return -1;
-		*s = '/';
-	}
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return -1;
-	return open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = make_dirs(dir);
+	errno = -r;
+	return r < 0 ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 /* ---- reading ---- */

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "sched/trust/dirs.h"
+
 #define SECRET_WORD "baton-secret-key-1"
 #define PUBLIC_WORD "baton-public-key-1"
 #define LINE_SIZE   256
@@ -225,10 +227,12 @@ int key_set_read(const char *dir, struct key_set *ret, struct error *e)
 int key_set_add(const char *dir, const struct public_key *key, struct error *e)
 {
 	char fingerprint[KEY_FINGERPRINT_TEXT], path[PATH_MAX];
+	int r;
 
 	key_fingerprint(key->bytes, fingerprint);
-	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
-		return error_set(e, -errno, "cannot make the directory %.160s: %s", dir, strerror(errno));
+	r = make_dirs(dir);
+	if (r < 0)
+		return error_set(e, r, "cannot make the directory %.160s: %s", dir, strerror(-r));
 	if (snprintf(path, sizeof path, "%s/%s.pub", dir, fingerprint) >= (int)sizeof path)
 		return error_set(e, -ENAMETOOLONG, "the path of the directory of trusted keys is too long");
 	return write_public(key, path, e);

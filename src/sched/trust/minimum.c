@@ -9,6 +9,7 @@
 
 #include "base/lock.h"
 #include "baton/scheduler.h"
+#include "sched/trust/dirs.h"
 #include "sched/trust/version.h"
 
 struct minimum {
@@ -75,6 +76,7 @@ static int write_file(struct minimums *m, struct error *e) REQUIRES(m->lock)
 
 	if (snprintf(fresh, sizeof fresh, "%s.new", m->path) >= (int)sizeof fresh)
 		return error_set(e, -ENAMETOOLONG, "the path of the minimum versions is too long");
+	(void)make_dirs_above(fresh); /* fopen says what is wrong */
 	file = fopen(fresh, "we");
 	if (!file)
 		return error_set(e, -errno, "cannot write the minimum versions %.160s: %s", fresh, strerror(errno));
