@@ -14,8 +14,10 @@
 #include "base/lock.h"
 #include "base/log.h"
 #include "console/console.h"
+#include "devices/io_loop.h"
 #include "host/host.h"
 #include "monitor/monitor.h"
+#include "monitor/vm_devices.h"
 #include "sched/change_queue.h"
 #include "sched/loader/arena.h"
 
@@ -51,6 +53,7 @@ struct vm {
 	struct log_limit log_limit; /* of what this guest can cause */
 
 	pthread_mutex_t life;
+	struct vm_devices devices; /* life */
 	struct host_vm *host;	 /* monitor.lock; NULL once it is off */
 	enum vm_state state;	 /* monitor.lock */
 	int exit_status;	 /* monitor.lock */
@@ -68,6 +71,7 @@ struct vm {
 struct monitor {
 	int kvm_fd;
 	struct host *host;
+	struct io_loop *io_loop; /* works for the devices of all VMs */
 	struct pool *pool;
 	struct arena *arena;
 	struct supply *supply;

@@ -129,6 +129,8 @@ int monitor_new(const struct monitor_config *config, struct monitor **ret, struc
 	if (r >= 0)
 		r = start_host(m, config, e);
 	if (r >= 0)
+		r = io_loop_new(&m->io_loop, e);
+	if (r >= 0)
 		r = supply_new(&config->supply, m->image_dir, &m->supply, e);
 	if (r >= 0)
 		r = change_queue_new(&(struct changer){.pool = m->pool,
@@ -144,6 +146,7 @@ int monitor_new(const struct monitor_config *config, struct monitor **ret, struc
 	if (r < 0) {
 		supply_free(m->supply);
 		host_free(m->host);
+		io_loop_free(m->io_loop);
 		arena_free(m->arena);
 		free(m->vms);
 		free(m->image_dir);
@@ -173,6 +176,7 @@ struct monitor *monitor_free(struct monitor *m) NO_TSA
 	change_queue_free(m->changes);
 	supply_free(m->supply);
 	host_free(m->host);
+	io_loop_free(m->io_loop);
 	arena_free(m->arena);
 	free(m->vms);
 	free(m->image_dir);

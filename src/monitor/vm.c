@@ -18,6 +18,7 @@ struct vm *vm_unref(struct vm *vm)
 {
 	if (!vm || atomic_fetch_sub(&vm->refs, 1) > 1)
 		return NULL;
+	vm_devices_free(&vm->devices);
 	console_unref(vm->console);
 	lock_destroy(&vm->lock);
 	pthread_mutex_destroy(&vm->life);
@@ -121,7 +122,7 @@ static int read_params(json_t *params, struct vm_params *p, struct error *e)
 		return error_set(e, -EINVAL, "vm.create: %.200s", params ? why.text : "parameters are missing");
 	json_object_foreach(params, key, value)
 	{
-		bool ok = wish_find(key) != NULL;
+		bool ok = wish_find(key) != NULL || vm_devices_know(key);
 
 		for (size_t i = 0; i < ARRAY_SIZE(known); i++)
 			ok |= strcmp(key, known[i]) == 0;
@@ -232,6 +233,11 @@ int vm_create(struct monitor *m, json_t *params, struct vm **ret, struct error *
 	if (r >= 0)
 		r = enlist(m, vm, e);
 	if (r >= 0)
+		r = vm_devices_make(params, &vm->devices, e);
+	machine.devices = vm->devices.list;
+	machine.device_count = vm->devices.count;
+	machine.io_loop = m->io_loop;
+	if (r >= 0)
 		r = host_vm_new(m->host, &machine, &p.wishes, &vm_host_ops, vm, &host, e);
 	if (r >= 0) {
 		lock_take(&m->lock);
@@ -290,6 +296,7 @@ static void off(struct vm *vm, enum vm_state state, const char *reason)
 	snprintf(vm->reason, sizeof vm->reason, "%s", reason);
 	lock_drop(&m->lock);
 	host_vm_free(host);
+	vm_devices_free(&vm->devices);
 }
 
 void vm_off(struct vm *vm, enum vm_state state, const char *reason)
