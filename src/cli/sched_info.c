@@ -4,7 +4,7 @@
  * parameters. The image goes through the monitor's own loader, so one that is shown here is one that loads; nothing in it
  * is called.
  */
-#include "cli/sched.h"
+#include "cli/sched_local.h"
 
 #include <elf.h>
 #include <inttypes.h>

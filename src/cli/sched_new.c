@@ -5,7 +5,7 @@
  * The files are those of share/template with @NAME@ replaced; they are part of this program, so nothing has to be found.
  * The folder appears complete or not at all: what was written is taken away again when something fails.
  */
-#include "cli/sched.h"
+#include "cli/sched_local.h"
 
 #include <ctype.h>
 #include <fcntl.h>
