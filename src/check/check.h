@@ -4,7 +4,7 @@
  *
  *	subject_of(&subject, ops, image)	what it declares decides which properties apply to it
  *	check_run(&config, &report, &e)		random trials, each judged by every property; a failure is shrunk
- *	check_print(&report, ...)		as a reviewer would put it
+ *	report_print(&report, ...)		as a reviewer would put it (report.h)
  *
  * A *trial* is a workload, a seed, parameters, and things that an operator does meanwhile (trial.h); it is made of one
  * number (generate.h), so that the number is enough to make it again. The first failure of each property is shrunk to

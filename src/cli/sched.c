@@ -10,7 +10,7 @@
 #include "cli/change.h"
 #include "cli/nearest.h"
 #include "cli/output.h"
-#include "cli/sched.h"
+#include "cli/sched_local.h"
 #include "cli/size.h"
 
 enum { PARAM = 256, HOW, OLD, JSON, IMAGE, VM };
@@ -260,6 +260,7 @@ static const struct {
 } local_subcommands[] = {
     {"new", sched_new},
     {"info", sched_info},
+    {"check", sched_check},
 };
 
 static int unknown_subcommand(const char *name)
@@ -376,7 +377,7 @@ static int sched_run(const struct cli *cli, int argc, char **argv)
 const struct command command_sched = {
     .name = "sched",
     .args = "[status | load NAME | default | unload NAME | set PARAMETER VALUE | history | trace |\n"
-	    "                   new NAME | info IMAGE] [OPTION]...",
+	    "                   new NAME | info IMAGE | check IMAGE] [OPTION]...",
     .summary = "Show the schedulers; change, unload and tune them while VMs run; write your own",
     .details = "  status                 who decides, what is loaded (also without any word)\n"
 	       "  load NAME              let the scheduler NAME decide\n"
@@ -394,6 +395,12 @@ const struct command command_sched = {
 	       "Without a monitor:\n"
 	       "  new NAME [--dir DIR]   a folder with a scheduler to begin from; `make` there builds its image\n"
 	       "  info IMAGE             what an image file is: version, ops, parameters\n"
+	       "  check IMAGE            does it keep what schedulers promise? Property tests in the simulator, of an\n"
+	       "                         image or a built-in scheduler by name\n"
+	       "    --runs N, --quick    so many random trials (default: 1000); 100\n"
+	       "    --seed N             the first trial's number (default: 1)\n"
+	       "    --skip PROPERTY      do not judge it; again for more\n"
+	       "    --out DIR            where workloads that make it fail are written (default: .)\n"
 	       "  --json                 the answer as JSON\n"
 	       "\n"
 	       "Example: baton sched load bvt --param allowance_us=500\n",
