@@ -86,8 +86,8 @@ struct fair_pool {
 	uint32_t group;	   /* accounts are VMs */
 	uint32_t boosted;  /* VM that has the console's focus + 1 */
 	struct kit_idle idle;
-	uint32_t on[BATON_PCPUS_MAX];	     /* who runs there + 1 */
-	int64_t latest[2 * BATON_PCPUS_MAX]; /* tournament of the deadlines of those who run: [1] is the latest */
+	uint32_t on[BATON_PCPUS_MAX]; /* who runs there + 1 */
+	struct kit_tournament latest; /* the deadlines of those who run, the latest first */
 	struct kit_ready eligible, early;
 };
 
@@ -258,16 +258,29 @@ static int pinned(struct baton_region *r, uint32_t v)
 	return missing != 0;
 }
 
-/* The virtual time that v's account is placed by: V, but for a pinned vCPU near that of who runs where it ran last. */
+/* Where a pinned vCPU competes: where it ran last, or on the first pCPU that it may use. */
+static uint32_t home_of(struct baton_region *r, uint32_t v)
+{
+	uint32_t home = baton_vcpu(r, v)->pcpu, i = 0;
+
+	if (home < r->pcpu_slots && baton_allowed(r, v, home))
+		return home;
+	while (i < kit_words(r) && baton_vcpu(r, v)->affinity[i] == 0)
+		i++;
+	home = i < kit_words(r) ? i * 64 + (uint32_t)__builtin_ctzll(baton_vcpu(r, v)->affinity[i]) : 0;
+	return home < r->pcpu_slots ? home : 0;
+}
+
+/* The virtual time that v's account is placed by: V, but for a pinned vCPU near that of who runs where it competes. */
 static int64_t here(struct baton_region *r, uint32_t v, const struct fair_account *a)
 {
 	struct fair_pool *q = fair_pool(r);
-	uint32_t home = baton_vcpu(r, v)->pcpu;
+	uint32_t running;
 	int64_t start;
 
-	if (home >= r->pcpu_slots || q->on[home] == 0 || !pinned(r, v))
+	if (!pinned(r, v) || (running = q->on[home_of(r, v)]) == 0)
 		return q->base;
-	start = fair_vcpu(r, q->on[home] - 1)->q.start;
+	start = fair_vcpu(r, running - 1)->q.start;
 	if (q->base > start + LAGS * a->slice)
 		return start + LAGS * a->slice;
 	return q->base < start - LAGS * a->slice ? start - LAGS * a->slice : q->base;
@@ -303,19 +316,20 @@ static void deactivate(struct fair_pool *q, struct fair_account *a)
 }
 
 /* One of its vCPUs has run, with `before` of lag when it began, and it is behind by more than a slice: as nobody of the
- * account waits, it could not have used more. */
-static void cut_lag(struct fair_pool *q, struct fair_account *a, int64_t before)
+ * account waits, it could not have used more. V follows x by the account's part of all weights. */
+static void cut_lag(struct baton_region *r, struct fair_account *a, int64_t before, uint64_t now)
 {
-	int64_t others = q->weight - a->weight, lag, most = before > a->slice ? before : a->slice;
+	struct fair_pool *q = fair_pool(r);
+	int64_t most = before > a->slice ? before : a->slice, others = q->weight - a->weight, x;
 
-	if (!a->counts || a->x >= q->base || others <= 0 || a->active > a->running + 1)
+	if (!a->counts || q->base - a->x <= most || others <= 0 || a->active > a->running + 1)
 		return;
-	lag = floor_div(q->sum - share(q, a), others) + q->base - a->x;
-	if (lag <= most)
-		return;
+	if (__builtin_mul_overflow(q->base - a->x - most, q->weight, &x))
+		x = INT64_MAX;
 	q->sum -= share(q, a);
-	a->x += lag - most;
+	a->x += x / others;
 	q->sum += share(q, a);
+	advance(r, now);
 }
 
 static void reweigh(struct baton_region *r, struct fair_account *a, uint32_t weight)
@@ -408,29 +422,10 @@ static void end(struct baton_region *r, uint32_t v, uint64_t now)
 
 /* ---- those who run ---- */
 
-/* The deadline of who runs on pcpu, INT64_MIN for nobody: the matches are played again. */
+/* Sooner in the tournament is who has the later deadline. */
 static void note_deadline(struct fair_pool *q, uint32_t pcpu, int64_t deadline)
 {
-	uint32_t i = q->eligible.leaves + pcpu;
-
-	q->latest[i] = deadline;
-	while (i > 1) {
-		int64_t later = q->latest[i] > q->latest[i ^ 1] ? q->latest[i] : q->latest[i ^ 1];
-
-		i /= 2;
-		if (q->latest[i] == later)
-			break;
-		q->latest[i] = later;
-	}
-}
-
-static uint32_t latest_pcpu(const struct fair_pool *q)
-{
-	uint32_t i = 1;
-
-	while (i < q->eligible.leaves)
-		i = 2 * i + (q->latest[2 * i] != q->latest[i]);
-	return i - q->eligible.leaves;
+	kit_tournament_set(&q->latest, pcpu, kit_entry(-deadline, 0, pcpu));
 }
 
 static void runs(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t now)
@@ -472,7 +467,7 @@ static void runs_no_more(struct baton_region *r, uint32_t v, uint64_t now)
 		return;
 	q->on[pcpu] = 0;
 	kit_idle_stop(&q->idle, pcpu);
-	note_deadline(q, pcpu, INT64_MIN);
+	kit_tournament_set(&q->latest, pcpu, KIT_NO_ENTRY);
 }
 
 static void use_idle(struct baton_region *r, uint32_t except)
@@ -495,8 +490,7 @@ static int32_t fair_attach(struct baton_region *r, uint64_t now)
 	q->timeline = now + 1;
 	q->summed_ns = now;
 	q->group = (uint32_t)baton_param(r, GROUP);
-	for (uint32_t i = 0; i < 2 * BATON_PCPUS_MAX; i++)
-		q->latest[i] = INT64_MIN;
+	kit_tournament_init(&q->latest, r->pcpu_slots);
 	kit_ready_init(r, &q->early);
 	return kit_ready_init(r, &q->eligible);
 }
@@ -565,12 +559,26 @@ static void fair_start(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64
 	use_idle(r, pcpu);
 }
 
+/* Where the request of one who yields starts: behind all that are eligible now, or behind the next in line. */
+static int64_t after_the_next(struct baton_region *r, uint32_t pcpu, int64_t start)
+{
+	struct fair_pool *q = fair_pool(r);
+	uint32_t next;
+
+	if (start <= q->base)
+		start = q->base + 1;
+	if (kit_ready_first(r, &q->eligible, PIN, pcpu, 0, BATON_NONE, NULL) != BATON_NONE)
+		return start;
+	next = kit_ready_first(r, &q->early, PIN, pcpu, 0, BATON_NONE, NULL);
+	return next != BATON_NONE && fair_vcpu(r, next)->q.start > start ? fair_vcpu(r, next)->q.start : start;
+}
+
 static void fair_stop(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t ran_ns, uint32_t why, uint64_t now)
 {
 	struct fair_pool *q = fair_pool(r);
 	struct fair_account *a = account(r, v);
 	struct fair_vcpu *s = fair_vcpu(r, v);
-	int64_t start;
+	int yields = why == BATON_STOP_YIELDED || why == BATON_STOP_IO;
 
 	advance(r, now);
 	pay(a, now);
@@ -581,15 +589,16 @@ static void fair_stop(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_
 		end(r, v, now);
 		return;
 	}
-	cut_lag(q, a, s->q.lag);
-	if (why == BATON_STOP_YIELDED || why == BATON_STOP_IO || s->q.left_ns < (int64_t)r->slice_min_ns) {
+	cut_lag(r, a, yields ? 0 : s->q.lag, now);
+	if (yields || s->q.left_ns < (int64_t)r->slice_min_ns) {
+		int64_t start;
+
 		a->left_ns -= s->q.left_ns;
 		start = behind(a);
-		if (why != BATON_STOP_SLICE && why != BATON_STOP_PREEMPTED && start <= q->base)
-			start = q->base + 1; /* after all that are eligible now */
-		ask_for(r, v, start, 0);
+		ask_for(r, v, yields ? after_the_next(r, pcpu, start) : start, 0);
+		s->q.seq = ++q->seq;
 	}
-	enqueue(r, v, ++q->seq);
+	enqueue(r, v, s->q.seq);
 	if (!baton_allowed(r, v, pcpu)) /* this pCPU is asked anyway; the others only when told */
 		use_idle(r, pcpu);
 }
@@ -704,10 +713,11 @@ static uint32_t fair_preempts(struct baton_region *r, uint32_t woken, uint64_t n
 
 	if (p != BATON_NONE || !kit_ready_has(&q->eligible, woken))
 		return p;
-	if (home < r->pcpu_slots && baton_allowed(r, woken, home) && q->latest[q->eligible.leaves + home] > deadline)
+	if (home < r->pcpu_slots && baton_allowed(r, woken, home) && q->on[home] != 0 &&
+	    fair_vcpu(r, q->on[home] - 1)->q.deadline > deadline)
 		return home;
-	p = latest_pcpu(q);
-	if (q->latest[1] > deadline + away(r) && baton_allowed(r, woken, p))
+	p = kit_entry_vcpu(q->latest.entry[1]);
+	if (p != BATON_NONE && -q->latest.entry[1].key > deadline + away(r) && baton_allowed(r, woken, p))
 		return p;
 	return BATON_NONE;
 }
@@ -738,14 +748,7 @@ static int32_t fair_priority(struct baton_region *r, uint32_t vm, uint64_t now)
 
 static uint32_t fair_choose_console(struct baton_region *r, uint64_t now)
 {
-	uint32_t vm = fair_pool(r)->boosted - 1;
-
-	if (vm < r->vm_slots && baton_vm(r, vm)->used)
-		return vm;
-	for (vm = 0; vm < r->vm_slots; vm++)
-		if (baton_vm(r, vm)->used && baton_vm(r, vm)->service)
-			return vm;
-	return BATON_NONE;
+	return kit_console(r, fair_pool(r)->boosted);
 }
 
 /* ---- history ---- */
@@ -755,32 +758,27 @@ static int32_t fair_give(struct baton_region *r, uint32_t v, struct baton_histor
 	struct fair_pool *q = fair_pool(r);
 	struct fair_vcpu *s = fair_vcpu(r, v);
 	struct fair_account a = *account(r, v);
-	struct fair_tail *t = (struct fair_tail *)(void *)h->tail;
 	uint64_t ran = s->on != 0 ? now - s->from_ns : 0;
+	struct fair_tail t;
 
 	pay(&a, now);
-	h->version = BATON_HISTORY_VERSION;
-	h->weight = a.weight;
+	t = (struct fair_tail){.q = s->q,
+			       .timeline = q->timeline,
+			       .pool_seq = q->seq,
+			       .base = q->base,
+			       .x = a.x,
+			       .lag = a.lag,
+			       .stopped_ns = s->stopped_ns,
+			       .rest = a.rest,
+			       .weight = a.weight,
+			       .group = q->group,
+			       .counts = a.counts,
+			       .eligible = kit_ready_has(&q->eligible, v) != 0};
+	t.q.left_ns -= (int64_t)ran;
 	h->service_ns = s->service_ns + ran;
 	h->owed_ns = real(lag_at(r, v, now), a.weight) / (a.active > 0 ? a.active : 1);
 	h->since_run_ns = s->on != 0 ? 0 : now - s->stopped_ns;
-	h->last_pcpu = baton_vcpu(r, v)->pcpu;
-	*t = (struct fair_tail){.q = s->q,
-				.timeline = q->timeline,
-				.pool_seq = q->seq,
-				.base = q->base,
-				.x = a.x,
-				.lag = a.lag,
-				.stopped_ns = s->stopped_ns,
-				.rest = a.rest,
-				.weight = a.weight,
-				.group = q->group,
-				.counts = a.counts,
-				.eligible = kit_ready_has(&q->eligible, v) != 0};
-	t->q.left_ns -= (int64_t)ran;
-	h->tail_size = sizeof *t;
-	h->tail_format = 1;
-	__builtin_memcpy(h->policy, "fair", 5);
+	kit_history(r, v, h, "fair", 1, &t, sizeof t);
 	return 0;
 }
 
@@ -851,13 +849,14 @@ static int32_t fair_take(struct baton_region *r, uint32_t v, const struct baton_
 {
 	struct fair_pool *q = fair_pool(r);
 	struct fair_vcpu *s = fair_vcpu(r, v);
-	const struct fair_tail *t = (const struct fair_tail *)(const void *)h->tail;
-	int own = __builtin_memcmp(h->policy, "fair", 5) == 0 && h->tail_format == 1 && h->tail_size == sizeof *t &&
-		  t->weight != 0 && t->weight <= 65536 && t->rest < t->weight && t->group == q->group;
+	const struct fair_tail *t = kit_history_tail(h, "fair", 1, sizeof *t);
 
+	if (t != NULL && (t->weight == 0 || t->weight > 65536 || t->rest >= t->weight || t->group != q->group))
+		t = NULL;
 	s->service_ns = h->service_ns;
 	s->stopped_ns = h->since_run_ns < now ? now - h->since_run_ns : 0;
-	if (own && (!q->lived || (q->joined == t->timeline && t->base - q->base < NEAR && q->base - t->base < NEAR)))
+	if (t != NULL &&
+	    (!q->lived || (q->joined == t->timeline && t->base - q->base < NEAR && q->base - t->base < NEAR)))
 		take_exactly(r, v, t, now);
 	else
 		take_owed(r, v, h->owed_ns, now);
