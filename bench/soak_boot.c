@@ -14,6 +14,7 @@
 #include "host/internal.h"
 #include "machine/private.h"
 #include "place.h"
+#include "sched/manager.h"
 
 #define NAME	    "soak"
 #define POLL_US	    5000
@@ -38,7 +39,7 @@ static void dump_pool(struct soak *s, FILE *f) NO_TSA
 	uint64_t first = p->trace->written > TRACE_RECORDS ? p->trace->written - TRACE_RECORDS : 0;
 
 	fprintf(f, "== pool at %" PRIu64 " ns, active scheduler %u, next alarm %" PRIu64 " (pCPU %u)\n", now,
-		p->active_id, p->next_alarm_ns, p->alarm_pcpu);
+		manager_active(p)->id, p->next_alarm_ns, p->alarm_pcpu);
 	for (uint32_t i = 0; i < p->pcpu_count; i++) {
 		const struct host_pcpu *pc = &s->m->host->pcpus[i];
 

@@ -92,6 +92,14 @@ static int region_map(struct attached *a, struct error *e)
 	return 0;
 }
 
+static void free_parts(struct attached *a)
+{
+	free(a->known);
+	free(a->admitted_ns);
+	free(a->alarms);
+	free(a);
+}
+
 int attached_new(struct pool *pool, const struct baton_scheduler *ops, struct image *image, struct attached **ret,
 		 struct error *e)
 {
@@ -102,15 +110,16 @@ int attached_new(struct pool *pool, const struct baton_scheduler *ops, struct im
 		return error_set(e, -ENOMEM, "no memory for scheduler %s", ops->name);
 	a->pool = pool;
 	a->ops = ops;
+	a->alarm_room = ATTACHED_ALARMS_MAX + 2 * pool->vcpu_slots;
+	a->known = calloc(pool->vcpu_slots, sizeof *a->known);
 	a->admitted_ns = calloc(pool->vcpu_slots, sizeof *a->admitted_ns);
-	if (!a->admitted_ns) {
-		free(a);
-		return error_set(e, -ENOMEM, "no memory for scheduler %s", ops->name);
-	}
-	r = region_map(a, e);
+	a->alarms = calloc(a->alarm_room, sizeof *a->alarms);
+	if (!a->known || !a->admitted_ns || !a->alarms)
+		r = error_set(e, -ENOMEM, "no memory for scheduler %s", ops->name);
+	else
+		r = region_map(a, e);
 	if (r < 0) {
-		free(a->admitted_ns);
-		free(a);
+		free_parts(a);
 		return r;
 	}
 	a->image = image ? image_ref(image) : NULL;
@@ -123,10 +132,9 @@ struct attached *attached_free(struct attached *a)
 	if (!a)
 		return NULL;
 	munmap((char *)a->region - PAGE_BYTES, a->region_bytes);
-	free(a->admitted_ns);
 	if (a->image)
 		image_unref(a->image);
-	free(a);
+	free_parts(a);
 	return NULL;
 }
 
@@ -259,7 +267,11 @@ int attached_admit(struct attached *a, uint32_t v, const struct baton_history *h
 		if (r < 0)
 			return r;
 	}
-	a->admitted_ns[v] = now;
+	a->known[v] = KNOWN;
+	if (a->pool->vcpus[v].state == BATON_VCPU_RUNNING) {
+		a->known[v] = KNOWN_MIDWAY;
+		a->admitted_ns[v] = now;
+	}
 	return 0;
 }
 
@@ -272,7 +284,12 @@ void attached_retire(struct attached *a, uint32_t v, uint64_t now)
 		a->ops->retire(a->region, v, now);
 		call_end();
 	}
-	a->admitted_ns[v] = 0;
+	a->known[v] = KNOWN_NOT;
+}
+
+void attached_forget_all(struct attached *a)
+{
+	memset(a->known, KNOWN_NOT, a->pool->vcpu_slots);
 }
 
 void attached_wake(struct attached *a, uint32_t v, uint64_t now)
@@ -315,17 +332,18 @@ void attached_start(struct attached *a, uint32_t v, uint32_t pcpu, uint64_t now)
 void attached_stop(struct attached *a, uint32_t v, uint32_t pcpu, uint64_t started_ns, enum baton_stop why,
 		   uint64_t now)
 {
-	/* It ran since it was started, but this scheduler answers only for the time since it heard of it. */
-	uint64_t since = MAX(started_ns, a->admitted_ns[v]);
-
 	if (!attached_knows(a, v))
 		return;
+	if (a->known[v] == KNOWN_MIDWAY) { /* this scheduler answers only for the time since it heard of it */
+		started_ns = a->admitted_ns[v];
+		a->known[v] = KNOWN;
+	}
 	refresh_place(a, v);
 	baton_pcpu(a->region, pcpu)->running = BATON_NONE;
 	if (!a->ops->stop)
 		return;
 	call_begin(a, "stop");
-	a->ops->stop(a->region, v, pcpu, now - since, why, now);
+	a->ops->stop(a->region, v, pcpu, now - started_ns, why, now);
 	call_end();
 }
 
@@ -428,6 +446,35 @@ uint32_t attached_choose_console(struct attached *a, uint64_t now)
 	call_end();
 	return vm;
 }
+
+static struct answer answer_choose(void *scheduler, uint32_t pcpu, uint64_t now)
+{
+	struct baton_choice c = attached_choose(scheduler, pcpu, now);
+
+	return (struct answer){.owner = c.vcpu, .slice_ns = c.slice_ns};
+}
+
+static struct answer answer_preempts(void *scheduler, uint32_t woken, uint64_t now)
+{
+	return (struct answer){.owner = attached_preempts(scheduler, woken, now)};
+}
+
+static struct answer answer_priority(void *scheduler, uint32_t vm, uint64_t now)
+{
+	return (struct answer){.owner = BATON_NONE, .priority = attached_priority(scheduler, vm, now)};
+}
+
+static struct answer answer_choose_console(void *scheduler, uint32_t unused, uint64_t now)
+{
+	return (struct answer){.owner = attached_choose_console(scheduler, now)};
+}
+
+question_fn *const attached_questions[REQUEST_KINDS] = {
+    [REQUEST_PCPU_OWNER] = answer_choose,
+    [REQUEST_PREEMPTION] = answer_preempts,
+    [REQUEST_PRIORITY] = answer_priority,
+    [REQUEST_CONSOLE_OWNER] = answer_choose_console,
+};
 
 int attached_give(struct attached *a, uint32_t v, struct baton_history *ret, uint64_t now)
 {
@@ -566,14 +613,18 @@ int attached_set(struct attached *a, uint32_t vm, const char *name, int64_t valu
 
 uint64_t attached_next_alarm(const struct attached *a)
 {
-	return a->alarm_count > 0 ? a->alarms[0] : TIME_NEVER;
+	const uint64_t burst_ns = ATTACHED_TICK_BURST * ATTACHED_TICK_NS;
+
+	if (a->alarm_count == 0)
+		return TIME_NEVER;
+	return a->tick_debt_ns > burst_ns ? MAX(a->alarms[0], a->tick_debt_ns - burst_ns) : a->alarms[0];
 }
 
 static void alarm_push(struct attached *a, uint64_t t)
 {
 	uint32_t i = a->alarm_count, parent;
 
-	if (i == ATTACHED_ALARMS_MAX) {
+	if (i == a->alarm_room) {
 		a->lost_alarms++;
 		return;
 	}
@@ -601,13 +652,12 @@ static void alarm_pop(struct attached *a)
 
 void attached_tick(struct attached *a, uint64_t now)
 {
-	bool due = false;
-
-	while (a->alarm_count > 0 && a->alarms[0] <= now) {
+	if (attached_next_alarm(a) > now)
+		return;
+	while (a->alarm_count > 0 && a->alarms[0] <= now)
 		alarm_pop(a);
-		due = true;
-	}
-	if (!due || !a->ops->tick)
+	a->tick_debt_ns = MAX(a->tick_debt_ns, now) + ATTACHED_TICK_NS;
+	if (!a->ops->tick)
 		return;
 	call_begin(a, "tick");
 	a->ops->tick(a->region, now);
@@ -618,7 +668,7 @@ void attached_tick(struct attached *a, uint64_t now)
 
 static bool decides(const struct attached *a) NO_TSA
 {
-	return a->pool->attached[a->pool->active_id] == a;
+	return activation_active(a->pool->activation) == a->id;
 }
 
 void baton_alarm(uint64_t t) NO_TSA
@@ -631,7 +681,7 @@ void baton_alarm(uint64_t t) NO_TSA
 		if (a->alarms[i] == t)
 			return;
 	alarm_push(a, t);
-	pool_note_alarm(a->pool, t);
+	pool_note_alarm(a->pool, attached_next_alarm(a));
 }
 
 void baton_kick(uint32_t pcpu) NO_TSA

@@ -8,21 +8,33 @@
  * Threads: everything is called with the pool's lock held. The region belongs to the policy; the monitor writes its
  * tables before each event and reads back only answers, history records and dump text.
  *
- * An attached scheduler hears events only of the vCPUs that were admitted to it (`admitted_ns[v] != 0`): while it joins
- * a running pool, vCPUs are handed to it in batches, and nothing is told about the others yet.
+ * An attached scheduler hears events only of the vCPUs that were admitted to it (attached_knows): while it joins a
+ * running pool, vCPUs are handed to it in batches, and nothing is told about the others yet.
  */
 #ifndef SCHED_ATTACHED_H
 #define SCHED_ATTACHED_H
 
 #include "base/base.h"
 #include "baton/scheduler.h"
+#include "sched/activation.h"
 #include "sched/handover.h"
 #include "sched/loader/link.h"
 
 struct pool;
 struct image;
 
+/* How many alarms a scheduler may have set: this many, and two per vCPU. */
 #define ATTACHED_ALARMS_MAX 1024
+/* Its ticks come no more often than every ATTACHED_TICK_NS in the long run; ATTACHED_TICK_BURST may come at once. */
+#define ATTACHED_TICK_NS    (10 * NSEC_PER_USEC)
+#define ATTACHED_TICK_BURST 100
+
+/* Per vCPU: is it one of those that the scheduler hears of? */
+enum attached_knowledge {
+	KNOWN_NOT,
+	KNOWN,
+	KNOWN_MIDWAY, /* since admitted_ns, in the middle of a run that began before */
+};
 
 struct attached {
 	struct pool *pool;
@@ -33,10 +45,13 @@ struct attached {
 	uint32_t id;	     /* its place in the pool's table: the seed's "scheduler identifier" */
 	bool faulty;	     /* broke the contract; never asked again */
 	bool joined;	     /* attach was called and did not refuse: detach is owed */
+	bool withdrawn;	     /* as a shadow it refused a vCPU (reason says why): it hears nothing any more */
 
-	uint64_t *admitted_ns;		      /* per vCPU slot: since when it hears of it; 0 = not admitted */
-	uint64_t alarms[ATTACHED_ALARMS_MAX]; /* binary heap, earliest first */
-	uint32_t alarm_count;
+	uint8_t *known;	       /* per vCPU slot: enum attached_knowledge */
+	uint64_t *admitted_ns; /* per vCPU slot; of those known midway */
+	uint64_t *alarms;      /* binary heap, earliest first */
+	uint32_t alarm_count, alarm_room;
+	uint64_t tick_debt_ns; /* when the ticks so far would have been over, had they come ATTACHED_TICK_NS apart */
 
 	/* counters, for status and probation */
 	uint64_t asked;	   /* times choose was asked */
@@ -60,7 +75,7 @@ void attached_refresh_pcpu(struct attached *a, uint32_t p);
 
 static inline bool attached_knows(const struct attached *a, uint32_t v)
 {
-	return a->admitted_ns[v] != 0;
+	return a->known[v] != KNOWN_NOT;
 }
 
 /* The ops. Missing optional ops do the plain default. Those that return int may refuse: a negative errno, and a->reason
@@ -83,6 +98,8 @@ struct baton_choice attached_choose(struct attached *a, uint32_t pcpu, uint64_t 
 uint32_t attached_preempts(struct attached *a, uint32_t woken, uint64_t now);
 int32_t attached_priority(struct attached *a, uint32_t vm, uint64_t now);
 uint32_t attached_choose_console(struct attached *a, uint64_t now);
+/* The same four, by kind of request, as functions of a struct attached: what the pool's activation is given. */
+extern question_fn *const attached_questions[REQUEST_KINDS];
 int attached_give(struct attached *a, uint32_t v, struct baton_history *ret, uint64_t now);
 size_t attached_dump(struct attached *a, char *buf, size_t size, uint64_t now);
 
@@ -97,9 +114,12 @@ int attached_set(struct attached *a, uint32_t vm, const char *name, int64_t valu
 int attached_preset(struct attached *a, const char *name, int64_t value, struct error *e);
 const struct baton_parameter *attached_parameter(const struct attached *a, const char *name, uint32_t *ret_index);
 
-/* When its earliest alarm is due; TIME_NEVER without one. attached_tick calls tick for all that are due. */
+/* When its earliest alarm is to be served; TIME_NEVER without one. attached_tick calls tick once for all that are due. A
+ * scheduler whose ticks ask for the next one at once is served late, so that no run loop is kept busy by it. */
 uint64_t attached_next_alarm(const struct attached *a);
 void attached_tick(struct attached *a, uint64_t now);
+/* It hears of no vCPU any more. Calls nothing. */
+void attached_forget_all(struct attached *a);
 
 /* The imports that an image may use, for the loader. */
 

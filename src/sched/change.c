@@ -76,14 +76,14 @@ static struct attached *active(struct pool *p)
 	return a;
 }
 
-static struct attached *find(struct pool *p, const char *name)
+static int find(struct pool *p, const char *name, bool images, struct attached **ret, struct error *e)
 {
-	struct attached *a;
+	int r;
 
 	pool_enter(p);
-	a = pool_find(p, name);
+	r = pool_resolve(p, name, images, ret, e);
 	pool_leave(p);
-	return a;
+	return r;
 }
 
 /* ---- fetch, verify, room ---- */
@@ -197,12 +197,25 @@ static void unload(struct work *w, struct attached *a)
 
 /* ---- attach: the newcomer becomes a shadow ---- */
 
+/* Between two holds of the lock a vCPU may have been added that the newcomer did not want. */
+static int still_there(struct work *w)
+{
+	return w->to->withdrawn
+		   ? error_set(&w->e, -EBADE,
+			       "scheduler %s has refused a vCPU and takes no part any more: %s; unload it, or "
+			       "change what was refused",
+			       w->to->ops->name, w->to->reason)
+		   : 0;
+}
+
 static int admit_batch(struct work *w, struct pool *p, uint32_t first, uint32_t end, uint64_t now) REQUIRES(p->lock)
 {
 	struct attached *giver = manager_active(p);
 	struct baton_history h;
-	int r;
+	int r = still_there(w);
 
+	if (r < 0)
+		return r;
 	for (uint32_t v = first; v < end; v++) {
 		if (p->vcpus[v].state == BATON_VCPU_FREE || attached_knows(w->to, v))
 			continue;
@@ -285,7 +298,12 @@ static int commit_live(struct work *w)
 {
 	struct pool *p = w->pool;
 	uint64_t now = pool_enter(p);
+	int r = still_there(w);
 
+	if (r < 0) {
+		pool_leave(p);
+		return r;
+	}
 	manager_activate(p, w->to);
 	w->report->blackout_ns = p->host->ops->now(p->host) - now;
 	for (uint32_t i = 0; i < p->pcpu_count; i++)
@@ -336,6 +354,8 @@ static int commit_cease(struct work *w)
 		if (r < 0)
 			error_set(&w->e, r, "a device did not come to rest: %s; nothing was changed", why);
 	}
+	if (r == 0)
+		r = still_there(w);
 	if (r == 0)
 		manager_activate(p, w->to);
 	pool_cease_end(p);
@@ -443,8 +463,11 @@ static int change_load(struct work *w)
 	int r = 0;
 
 	/* By name alone: the one that is loaded, else the image of that name in the image directory. */
-	if (w->spec->image[0] == '\0')
-		w->to = find(w->pool, w->spec->name);
+	if (w->spec->image[0] == '\0') {
+		r = find(w->pool, w->spec->name, false, &w->to, &w->e);
+		if (r < 0 && (r != -ENOENT || strchr(w->spec->name, '#')))
+			return r;
+	}
 	if (!w->to) {
 		r = fetch(w);
 		if (r >= 0)
@@ -482,15 +505,14 @@ static int change_default(struct work *w)
 
 static int change_unload(struct work *w)
 {
-	struct attached *a = find(w->pool, w->spec->name);
-	int r = 0;
+	struct attached *a, *dflt = w->pool->attached[0];
+	int r = find(w->pool, w->spec->name, true, &a, &w->e);
 
-	if (!a)
-		return error_set(&w->e, -ENOENT, "no scheduler %s is loaded; `baton sched status` lists those that are",
-				 w->spec->name);
-	if (a->id == 0)
+	if (r == -ENOENT && find(w->pool, w->spec->name, false, &dflt, NULL) == 0)
 		return error_set(&w->e, -EPERM, "%s is the built-in default scheduler and is always held",
-				 a->ops->name);
+				 dflt->ops->name);
+	if (r < 0)
+		return r;
 	if (a == w->from)
 		r = change_default(w);
 	else

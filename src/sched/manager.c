@@ -3,17 +3,18 @@
 #include "sched/manager.h"
 
 #include "base/log.h"
+#include "sched/pool_private.h"
 
 static bool may_run(struct pool *p, uint32_t v, uint32_t pcpu) REQUIRES(p->lock)
 {
-	return v < p->vcpu_slots && p->vcpus[v].state == BATON_VCPU_RUNNABLE &&
-	       ((p->vcpus[v].affinity[pcpu / 64] >> (pcpu % 64)) & 1);
+	return v < p->vcpu_slots && p->vcpus[v].state == BATON_VCPU_RUNNABLE && pool_vcpu_allowed(&p->vcpus[v], pcpu);
 }
 
 void manager_activate(struct pool *p, struct attached *to)
 {
-	trace_add(p->trace, p->last_now_ns, TRACE_ACTIVATE, BATON_NONE, BATON_NONE, p->active_id, to->id);
-	p->active_id = to->id;
+	assert(!to->withdrawn && p->attached[to->id] == to);
+	trace_add(p->trace, p->last_now_ns, TRACE_ACTIVATE, BATON_NONE, BATON_NONE, manager_active(p)->id, to->id);
+	activation_switch_to(p->activation, to->id);
 }
 
 static void answered_wrong(struct pool *p, struct attached *a, uint32_t subject, uint64_t answer) REQUIRES(p->lock)
@@ -41,56 +42,65 @@ static uint32_t rotation(struct pool *p, uint32_t pcpu) REQUIRES(p->lock)
 	return best;
 }
 
-static void ask_owner(struct pool *p, uint32_t pcpu, uint64_t now, struct feedback *ret) REQUIRES(p->lock)
-{
-	struct attached *a = manager_active(p);
-	struct baton_choice c = attached_choose(a, pcpu, now);
+/* The checks, by kind of request. Each brings the answer into the feedback, and replaces it where it is not allowed. */
 
-	ret->status = 0;
-	if (c.vcpu != BATON_NONE && !may_run(p, c.vcpu, pcpu)) {
+static void check_owner(struct pool *p, uint32_t pcpu, struct answer answer, uint64_t now, struct feedback *ret)
+    REQUIRES(p->lock)
+{
+	if (answer.owner != BATON_NONE && !may_run(p, answer.owner, pcpu)) {
+		struct attached *dflt = manager_default(p);
+
 		ret->status = -EBADE;
-		answered_wrong(p, a, pcpu, c.vcpu);
-		c = attached_choose(manager_default(p), pcpu, now);
-		if (c.vcpu != BATON_NONE && !may_run(p, c.vcpu, pcpu)) {
-			answered_wrong(p, manager_default(p), pcpu, c.vcpu);
-			c = (struct baton_choice){.vcpu = rotation(p, pcpu)};
+		answered_wrong(p, manager_active(p), pcpu, answer.owner);
+		answer = attached_questions[REQUEST_PCPU_OWNER](dflt, pcpu, now);
+		if (answer.owner != BATON_NONE && !may_run(p, answer.owner, pcpu)) {
+			answered_wrong(p, dflt, pcpu, answer.owner);
+			answer = (struct answer){.owner = rotation(p, pcpu)};
 		}
 	}
-	ret->owner = c.vcpu;
-	ret->slice_ns = c.slice_ns == 0 ? p->slice_max_ns : MAX(p->slice_min_ns, MIN(c.slice_ns, p->slice_max_ns));
+	ret->owner = answer.owner;
+	ret->slice_ns =
+	    answer.slice_ns == 0 ? p->slice_max_ns : MAX(p->slice_min_ns, MIN(answer.slice_ns, p->slice_max_ns));
+}
+
+/* A pCPU or a VM that is there, or nobody. */
+static void check_other(struct pool *p, uint32_t subject, uint32_t owner, bool there, struct feedback *ret)
+    REQUIRES(p->lock)
+{
+	if (owner == BATON_NONE || there) {
+		ret->owner = owner;
+		return;
+	}
+	ret->status = -EBADE;
+	answered_wrong(p, manager_active(p), subject, owner);
 }
 
 void manager_request(struct pool *p, const struct sched_request *request, uint64_t now, struct feedback *ret)
 {
-	struct attached *a = manager_active(p);
+	struct answer answer;
 
-	p->requests[request->requester][request->kind]++;
 	*ret = (struct feedback){.owner = BATON_NONE};
+	if (request->kind >= REQUEST_KINDS || request->requester >= ASKED_BY_COUNT) {
+		ret->status = -EINVAL;
+		return;
+	}
+	p->requests[request->requester][request->kind]++;
+	answer = activation_ask(p->activation, request->requester, request->kind, request->subject, now);
 	switch (request->kind) {
 	case REQUEST_PCPU_OWNER:
-		ask_owner(p, request->subject, now, ret);
+		check_owner(p, request->subject, answer, now, ret);
 		break;
 	case REQUEST_PREEMPTION:
-		ret->owner = attached_preempts(a, request->subject, now);
-		if (ret->owner != BATON_NONE && ret->owner >= p->pcpu_count) {
-			answered_wrong(p, a, request->subject, ret->owner);
-			ret->owner = BATON_NONE;
-			ret->status = -EBADE;
-		}
+		check_other(p, request->subject, answer.owner, answer.owner < p->pcpu_count, ret);
 		break;
 	case REQUEST_PRIORITY:
-		ret->priority = attached_priority(a, request->subject, now);
+		ret->priority = answer.priority;
 		break;
 	case REQUEST_CONSOLE_OWNER:
-		ret->owner = attached_choose_console(a, now);
-		if (ret->owner != BATON_NONE && (ret->owner >= p->vm_slots || !p->vms[ret->owner].used)) {
-			answered_wrong(p, a, request->subject, ret->owner);
-			ret->owner = BATON_NONE;
-			ret->status = -EBADE;
-		}
+		check_other(p, request->subject, answer.owner, answer.owner < p->vm_slots && p->vms[answer.owner].used,
+			    ret);
 		break;
 	case REQUEST_KINDS:
-		ret->status = -EINVAL;
 		break;
 	}
 }

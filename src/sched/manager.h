@@ -2,9 +2,9 @@
 /*
  * manager.h - the scheduler manager: which scheduler is asked, and the way of a request to it and of feedback back.
  *
- * The active scheduler is known by a stored identifier (row S14): its place in the pool's table of attached schedulers.
- * Activating another one is writing that number under the pool's lock; it costs the same for one vCPU and for ten
- * thousand, because every attached scheduler is up to date already.
+ * Every attached scheduler is up to date already, so activating another one costs the same for one vCPU and for ten
+ * thousand. How a request finds its way to the active one is the pool's activation (activation.h, rows S14 - S17); what the
+ * answer is worth is decided here, whichever way it came.
  *
  * All functions: pool lock held.
  */
@@ -15,7 +15,7 @@
 
 static inline struct attached *manager_active(struct pool *p) REQUIRES(p->lock)
 {
-	return p->attached[p->active_id];
+	return p->attached[activation_active(p->activation)];
 }
 
 static inline struct attached *manager_default(struct pool *p) REQUIRES(p->lock)
@@ -23,7 +23,7 @@ static inline struct attached *manager_default(struct pool *p) REQUIRES(p->lock)
 	return p->attached[0];
 }
 
-/* From now on `to` decides: the flip. */
+/* From now on `to` decides: the flip. It must not be withdrawn or faulty. */
 void manager_activate(struct pool *p, struct attached *to) REQUIRES(p->lock);
 
 /*

@@ -13,21 +13,31 @@
 
 #include "base/clock.h"
 #include "sched/manager.h"
+#include "sched/pool_private.h"
 
 #define SLICE_MIN_NS (100 * NSEC_PER_USEC)
 #define SLICE_MAX_NS (1 * NSEC_PER_SEC)
 #define HOLD_MAX_NS  (10 * NSEC_PER_SEC) /* nobody is withheld longer than this at a time */
 
-#define pool_for_each_attached(p, a)                                                                                   \
-	for (uint32_t i_ = 0; i_ < POOL_ATTACHED_MAX; i_++)                                                            \
-		if (((a) = (p)->attached[i_]) != NULL)
-
 /* ---- life ---- */
+
+/* Zeroed, and each element of a multiple of a cache line's size on lines of its own. */
+static void *aligned_calloc(size_t count, size_t size)
+{
+	void *p;
+
+	if (count > SIZE_MAX / size || posix_memalign(&p, 64, count * size) != 0)
+		return NULL;
+	return memset(p, 0, count * size);
+}
 
 static struct pool *pool_free_parts(struct pool *p) NO_TSA
 {
 	for (uint32_t i = 0; i < POOL_ATTACHED_MAX; i++)
 		attached_free(p->attached[i]);
+	activation_free(p->activation);
+	slots_destroy(&p->free_vcpus);
+	slots_destroy(&p->free_vms);
 	free(p->vcpus);
 	free(p->vms);
 	free(p->pcpus);
@@ -67,11 +77,12 @@ int pool_new(const struct pool_config *config, struct pool **ret, struct error *
 	p->migration_cost_ns = config->migration_cost_ns;
 	p->next_alarm_ns = TIME_NEVER;
 	p->console_owner = BATON_NONE;
-	p->vcpus = calloc(p->vcpu_slots, sizeof *p->vcpus);
+	p->vcpus = aligned_calloc(p->vcpu_slots, sizeof *p->vcpus);
 	p->vms = calloc(p->vm_slots, sizeof *p->vms);
 	p->pcpus = calloc(p->pcpu_count, sizeof *p->pcpus);
 	p->trace = calloc(1, sizeof *p->trace);
-	if (!p->vcpus || !p->vms || !p->pcpus || !p->trace) {
+	if (!p->vcpus || !p->vms || !p->pcpus || !p->trace || slots_init(&p->free_vcpus, p->vcpu_slots) < 0 ||
+	    slots_init(&p->free_vms, p->vm_slots) < 0) {
 		pool_free_parts(p);
 		return error_set(e, -ENOMEM, "no memory for a pool of %u vCPUs", config->vcpu_slots);
 	}
@@ -82,12 +93,15 @@ int pool_new(const struct pool_config *config, struct pool **ret, struct error *
 		p->pcpus[i].put_aside = BATON_NONE;
 		p->pcpus[i].since_ns = now;
 	}
-	r = attached_new(p, config->default_scheduler, NULL, &a, e);
+	r = activation_new(config->activation, ASKED_BY_COUNT, POOL_ATTACHED_MAX, &p->activation, e);
+	if (r >= 0)
+		r = attached_new(p, config->default_scheduler, NULL, &a, e);
 	if (r < 0) {
 		pool_free_parts(p);
 		return r;
 	}
-	p->attached[0] = a;
+	(void)pool_attach(p, a); /* the first: there is room */
+	activation_switch_to(p->activation, a->id);
 	r = attached_attach(a, now);
 	if (r < 0) {
 		error_set(e, r, "the default scheduler %s refuses this pool: %s", a->ops->name, a->reason);
@@ -113,13 +127,7 @@ uint64_t pool_enter(struct pool *p)
 	return p->last_now_ns;
 }
 
-/* The kicks that were asked for since the last time, out of the pool's hands: they are sent when the lock is dropped, since
- * each may cost a system call, and the next decision need not wait for that. */
-struct kicks {
-	uint64_t mask[BATON_PCPUS_MAX / 64];
-};
-
-static struct kicks take_kicks(struct pool *p) REQUIRES(p->lock)
+struct kicks pool_take_kicks(struct pool *p)
 {
 	struct kicks k;
 
@@ -137,7 +145,7 @@ static struct kicks take_kicks(struct pool *p) REQUIRES(p->lock)
 	return k;
 }
 
-static void send_kicks(struct pool *p, const struct kicks *k)
+void pool_send_kicks(struct pool *p, const struct kicks *k)
 {
 	for (uint32_t i = 0; i < ARRAY_SIZE(k->mask); i++)
 		for (uint64_t mask = k->mask[i]; mask != 0; mask &= mask - 1)
@@ -152,9 +160,9 @@ void pool_leave(struct pool *p)
 		lock_drop(&p->lock);
 		return;
 	}
-	k = take_kicks(p);
+	k = pool_take_kicks(p);
 	lock_drop(&p->lock);
-	send_kicks(p, &k);
+	pool_send_kicks(p, &k);
 }
 
 void pool_note_kick(struct pool *p, uint32_t pcpu)
@@ -197,13 +205,13 @@ static void vcpu_book(struct pool_vcpu *v, uint64_t now)
 	v->since_ns = now;
 }
 
-static void vcpu_become(struct pool_vcpu *v, enum baton_vcpu_state state, uint64_t now)
+void pool_vcpu_become(struct pool_vcpu *v, enum baton_vcpu_state state, uint64_t now)
 {
 	vcpu_book(v, now);
 	v->state = state;
 }
 
-static void pcpu_book(struct pool_pcpu *c, uint64_t now)
+void pool_pcpu_book(struct pool_pcpu *c, uint64_t now)
 {
 	uint64_t lasted = now - c->since_ns;
 
@@ -216,7 +224,7 @@ static void pcpu_book(struct pool_pcpu *c, uint64_t now)
 	c->since_ns = now;
 }
 
-static void pcpu_set_idle(struct pool *p, uint32_t pcpu, bool idle) REQUIRES(p->lock)
+void pool_pcpu_set_idle(struct pool *p, uint32_t pcpu, bool idle)
 {
 	uint64_t bit = UINT64_C(1) << (pcpu % 64);
 
@@ -240,114 +248,10 @@ void pool_pcpu_times(struct pool *p, uint32_t pcpu, uint64_t now, uint64_t *ret_
 {
 	struct pool_pcpu copy = p->pcpus[pcpu];
 
-	pcpu_book(&copy, now);
+	pool_pcpu_book(&copy, now);
 	*ret_busy = copy.busy_ns;
 	*ret_idle = copy.idle_ns;
 	*ret_other = copy.other_ns;
-}
-
-/* ---- members ---- */
-
-int pool_vm_add(struct pool *p, const struct baton_vm *wishes, uint32_t *ret_vm)
-{
-	struct attached *a;
-	uint32_t vm;
-
-	for (vm = 0; vm < p->vm_slots && p->vms[vm].used; vm++)
-		;
-	if (vm == p->vm_slots)
-		return -ENOSPC;
-	p->vms[vm] = *wishes;
-	p->vms[vm].used = 1;
-	if (p->vms[vm].weight == 0)
-		p->vms[vm].weight = POOL_WEIGHT_DEFAULT;
-	pool_for_each_attached (p, a)
-		attached_refresh_vm(a, vm);
-	*ret_vm = vm;
-	return 0;
-}
-
-void pool_vm_remove(struct pool *p, uint32_t vm)
-{
-	struct attached *a;
-
-	p->vms[vm] = (struct baton_vm){0};
-	if (p->console_owner == vm)
-		pool_console_give(p, BATON_NONE, p->last_now_ns);
-	pool_for_each_attached (p, a)
-		attached_refresh_vm(a, vm);
-}
-
-int pool_vcpu_add(struct pool *p, uint32_t vm, uint32_t index, const uint64_t *affinity, void *cookie, uint64_t now,
-		  uint32_t *ret_vcpu, struct error *e)
-{
-	uint32_t v, told;
-	struct pool_vcpu *vcpu;
-	int r = 0;
-
-	for (v = 0; v < p->vcpu_slots && p->vcpus[v].state != BATON_VCPU_FREE; v++)
-		;
-	if (v == p->vcpu_slots)
-		return error_set(e, -ENOSPC,
-				 "the pool is full: %u vCPUs; stop a VM or start batond with a larger --max-vms",
-				 p->vcpu_slots);
-	vcpu = &p->vcpus[v];
-	*vcpu = (struct pool_vcpu){
-	    .state = BATON_VCPU_BLOCKED,
-	    .vm = vm,
-	    .index = index,
-	    .pcpu = BATON_NONE,
-	    .paused = true,
-	    .since_ns = now,
-	    .admitted_ns = now,
-	    .cookie = cookie,
-	};
-	if (affinity)
-		memcpy(vcpu->affinity, affinity, sizeof vcpu->affinity);
-	else
-		memset(vcpu->affinity, 0xff, sizeof vcpu->affinity);
-
-	for (told = 0; told < POOL_ATTACHED_MAX; told++) {
-		struct attached *a = p->attached[told];
-
-		if (!a)
-			continue;
-		r = attached_admit(a, v, NULL, now);
-		if (r < 0) {
-			error_set(e, r,
-				  "scheduler %s refuses the vCPU: %s; ask for less, or change the scheduler first",
-				  a->ops->name, a->reason);
-			break;
-		}
-	}
-	if (r < 0) {
-		struct attached *a;
-
-		while (told-- > 0)
-			if (p->attached[told])
-				attached_retire(p->attached[told], v, now);
-		*vcpu = (struct pool_vcpu){.state = BATON_VCPU_FREE, .pcpu = BATON_NONE};
-		pool_for_each_attached (p, a)
-			attached_refresh_vcpu(a, v);
-		return r;
-	}
-	trace_add(p->trace, now, TRACE_ADMIT, v, BATON_NONE, vm, index);
-	*ret_vcpu = v;
-	return 0;
-}
-
-void pool_vcpu_remove(struct pool *p, uint32_t v, uint64_t now)
-{
-	struct pool_vcpu *vcpu = &p->vcpus[v];
-	struct attached *a;
-
-	assert(vcpu->state == BATON_VCPU_BLOCKED);
-	pool_for_each_attached (p, a)
-		attached_retire(a, v, now);
-	trace_add(p->trace, now, TRACE_RETIRE, v, BATON_NONE, 0, 0);
-	*vcpu = (struct pool_vcpu){.state = BATON_VCPU_FREE, .pcpu = BATON_NONE};
-	pool_for_each_attached (p, a)
-		attached_refresh_vcpu(a, v);
 }
 
 /* ---- events ---- */
@@ -361,7 +265,7 @@ static bool pcpu_is_free(struct pool *p, uint32_t pcpu) REQUIRES(p->lock)
  * preempts says. */
 static void offer_to_idle(struct pool *p, uint32_t v) REQUIRES(p->lock)
 {
-	for (uint32_t i = 0; i < ARRAY_SIZE(p->free_mask); i++) {
+	for (uint32_t i = 0; i < pool_mask_words(p); i++) {
 		uint64_t both = p->free_mask[i] & p->vcpus[v].affinity[i];
 
 		if (both) {
@@ -372,7 +276,7 @@ static void offer_to_idle(struct pool *p, uint32_t v) REQUIRES(p->lock)
 }
 
 /* v waits: should some pCPU be asked on its behalf? The active scheduler says which; an idle one is woken in any case. */
-static void seek_pcpu(struct pool *p, uint32_t v, enum requester_kind by, uint64_t now) REQUIRES(p->lock)
+void pool_seek_pcpu(struct pool *p, uint32_t v, enum requester_kind by, uint64_t now)
 {
 	struct feedback fb;
 
@@ -399,11 +303,10 @@ void pool_wake(struct pool *p, uint32_t v, enum requester_kind by, uint64_t now)
 		vcpu->wake_pending = true;
 		return;
 	}
-	vcpu_become(vcpu, BATON_VCPU_RUNNABLE, now);
+	pool_vcpu_become(vcpu, BATON_VCPU_RUNNABLE, now);
 	trace_add(p->trace, now, TRACE_WAKE, v, BATON_NONE, by, 0);
-	pool_for_each_attached (p, a)
-		attached_wake(a, v, now);
-	seek_pcpu(p, v, by, now);
+	pool_for_each_listener(p, a) attached_wake(a, v, now);
+	pool_seek_pcpu(p, v, by, now);
 }
 
 void pool_stop(struct pool *p, uint32_t pcpu, enum baton_stop why, uint64_t now)
@@ -419,13 +322,12 @@ void pool_stop(struct pool *p, uint32_t pcpu, enum baton_stop why, uint64_t now)
 		vcpu->wake_pending = why != BATON_STOP_BLOCKED;
 		why = BATON_STOP_BLOCKED;
 	}
-	pcpu_book(c, now);
+	pool_pcpu_book(c, now);
 	c->running = BATON_NONE;
-	vcpu_become(vcpu, why == BATON_STOP_BLOCKED ? BATON_VCPU_BLOCKED : BATON_VCPU_RUNNABLE, now);
+	pool_vcpu_become(vcpu, why == BATON_STOP_BLOCKED ? BATON_VCPU_BLOCKED : BATON_VCPU_RUNNABLE, now);
 	c->put_aside = vcpu->state == BATON_VCPU_RUNNABLE ? v : BATON_NONE;
 	trace_add(p->trace, now, TRACE_STOP, v, pcpu, now - started_ns, why);
-	pool_for_each_attached (p, a)
-		attached_stop(a, v, pcpu, started_ns, why, now);
+	pool_for_each_listener(p, a) attached_stop(a, v, pcpu, started_ns, why, now);
 }
 
 void pool_ask(struct pool *p, uint32_t pcpu, enum requester_kind by, uint64_t now, struct feedback *fb)
@@ -440,26 +342,25 @@ void pool_ask(struct pool *p, uint32_t pcpu, enum requester_kind by, uint64_t no
 	manager_request(p, &(struct sched_request){.kind = REQUEST_PCPU_OWNER, .requester = by, .subject = pcpu}, now,
 			fb);
 	v = fb->owner;
-	pcpu_book(c, now);
+	pool_pcpu_book(c, now);
 	c->decisions++;
 	p->decisions++;
 	if (v == BATON_NONE) {
 		if (!c->idle)
 			trace_add(p->trace, now, TRACE_IDLE, BATON_NONE, pcpu, 0, 0);
-		pcpu_set_idle(p, pcpu, true);
+		pool_pcpu_set_idle(p, pcpu, true);
 		return;
 	}
-	pcpu_set_idle(p, pcpu, false);
+	pool_pcpu_set_idle(p, pcpu, false);
 	vcpu = &p->vcpus[v];
-	vcpu_become(vcpu, BATON_VCPU_RUNNING, now);
+	pool_vcpu_become(vcpu, BATON_VCPU_RUNNING, now);
 	vcpu->migrations += vcpu->pcpu != pcpu && vcpu->pcpu != BATON_NONE;
 	vcpu->pcpu = pcpu;
 	vcpu->starts++;
 	c->running = v;
 	c->slice_end_ns = now + fb->slice_ns;
-	trace_add(p->trace, now, TRACE_START, v, pcpu, fb->slice_ns, p->active_id);
-	pool_for_each_attached (p, a)
-		attached_start(a, v, pcpu, now);
+	trace_add(p->trace, now, TRACE_START, v, pcpu, fb->slice_ns, activation_active(p->activation));
+	pool_for_each_listener(p, a) attached_start(a, v, pcpu, now);
 	if (c->put_aside != BATON_NONE && c->put_aside != v && p->vcpus[c->put_aside].state == BATON_VCPU_RUNNABLE)
 		offer_to_idle(p, c->put_aside);
 	c->put_aside = BATON_NONE;
@@ -474,10 +375,8 @@ void pool_tick(struct pool *p, uint32_t pcpu, uint64_t now)
 	trace_add(p->trace, now, TRACE_TICK, BATON_NONE, pcpu, 0, 0);
 	p->next_alarm_ns = TIME_NEVER;
 	p->alarm_pcpu = pcpu;
-	pool_for_each_attached (p, a)
-		attached_tick(a, now);
-	pool_for_each_attached (p, a)
-		p->next_alarm_ns = MIN(p->next_alarm_ns, attached_next_alarm(a));
+	pool_for_each_listener(p, a) attached_tick(a, now);
+	pool_for_each_listener(p, a) p->next_alarm_ns = MIN(p->next_alarm_ns, attached_next_alarm(a));
 }
 
 void pool_note_alarm(struct pool *p, uint64_t t)
@@ -499,178 +398,19 @@ void pool_spin(struct pool *p, uint32_t v, uint64_t now)
 {
 	struct attached *a;
 
-	pool_for_each_attached (p, a)
-		attached_spin(a, v, now);
+	pool_for_each_listener(p, a) attached_spin(a, v, now);
 }
 
 void pool_ipi(struct pool *p, uint32_t from, uint32_t to, uint64_t now)
 {
 	struct attached *a;
 
-	pool_for_each_attached (p, a)
-		attached_ipi(a, from, to, now);
+	pool_for_each_listener(p, a) attached_ipi(a, from, to, now);
 }
 
 void pool_interrupt(struct pool *p, uint32_t v, uint64_t now)
 {
 	struct attached *a;
 
-	pool_for_each_attached (p, a)
-		attached_interrupt(a, v, now);
-}
-
-/* ---- the operator ---- */
-
-bool pool_pause(struct pool *p, uint32_t v, uint64_t now)
-{
-	struct pool_vcpu *vcpu = &p->vcpus[v];
-	struct attached *a;
-
-	vcpu->paused = true;
-	switch (vcpu->state) {
-	case BATON_VCPU_RUNNING:
-		pool_note_kick(p, vcpu->pcpu);
-		return false;
-	case BATON_VCPU_RUNNABLE:
-		vcpu->wake_pending = true;
-		vcpu_become(vcpu, BATON_VCPU_BLOCKED, now);
-		trace_add(p->trace, now, TRACE_SLEEP, v, BATON_NONE, 0, 0);
-		pool_for_each_attached (p, a)
-			attached_sleep(a, v, now);
-		return true;
-	case BATON_VCPU_BLOCKED:
-	case BATON_VCPU_FREE:
-		return true;
-	}
-	return true;
-}
-
-void pool_resume(struct pool *p, uint32_t v, bool runnable, uint64_t now)
-{
-	struct pool_vcpu *vcpu = &p->vcpus[v];
-	bool wake = vcpu->wake_pending || runnable;
-
-	vcpu->paused = false;
-	vcpu->wake_pending = false;
-	if (wake)
-		pool_wake(p, v, ASKED_BY_MONITOR, now);
-}
-
-void pool_console_give(struct pool *p, uint32_t vm, uint64_t now)
-{
-	struct attached *a;
-
-	if (p->console_owner == vm)
-		return;
-	p->console_owner = vm;
-	pool_for_each_attached (p, a)
-		attached_boost(a, vm, now);
-}
-
-void pool_vm_changed(struct pool *p, uint32_t vm, const char *name, uint64_t now)
-{
-	const struct baton_parameter *parameter;
-	struct attached *a;
-	uint32_t i;
-
-	pool_for_each_attached (p, a) {
-		attached_refresh_vm(a, vm);
-		parameter = attached_parameter(a, name, &i);
-		if (parameter && parameter->scope == BATON_SCOPE_VM)
-			(void)attached_set(a, vm, name, parameter->min, now, NULL);
-	}
-}
-
-/* ---- ceasing ---- */
-
-void pool_cease_begin(struct pool *p)
-{
-	assert(!p->cease);
-	p->cease = true;
-	p->ceased_count = 0;
-	trace_add(p->trace, p->last_now_ns, TRACE_CEASE, BATON_NONE, BATON_NONE, 1, 0);
-	for (uint32_t i = 0; i < p->pcpu_count; i++) {
-		p->pcpus[i].ceased = false;
-		p->host->ops->kick(p->host, i);
-	}
-}
-
-uint64_t pool_cease_rest(struct pool *p, uint32_t pcpu, uint64_t now) NO_TSA
-{
-	struct pool_pcpu *c = &p->pcpus[pcpu];
-	struct kicks kicks = take_kicks(p);
-
-	assert(c->running == BATON_NONE);
-	pcpu_book(c, now);
-	pcpu_set_idle(p, pcpu, false);
-	c->ceased = true;
-	c->ceased_at_ns = now;
-	p->ceased_count++;
-	send_kicks(p, &kicks);
-	pthread_cond_broadcast(&p->cease_changed);
-	while (p->cease) {
-		atomic_store_explicit(&p->lock.owner, 0, memory_order_relaxed);
-		pthread_cond_wait(&p->cease_changed, &p->lock.mutex);
-		atomic_store_explicit(&p->lock.owner, pthread_self(), memory_order_relaxed);
-	}
-	now = MAX(p->last_now_ns, p->host->ops->now(p->host));
-	p->last_now_ns = now;
-	c->ceased = false;
-	c->blackout_ns = now - c->ceased_at_ns;
-	return now;
-}
-
-int pool_cease_wait(struct pool *p, uint64_t deadline_ns) NO_TSA
-{
-	struct timespec until = timespec_from_ns(deadline_ns);
-	int r = 0;
-
-	while (p->ceased_count < p->pcpu_count && r == 0) {
-		atomic_store_explicit(&p->lock.owner, 0, memory_order_relaxed);
-		r = pthread_cond_timedwait(&p->cease_changed, &p->lock.mutex, &until);
-		atomic_store_explicit(&p->lock.owner, pthread_self(), memory_order_relaxed);
-	}
-	return p->ceased_count < p->pcpu_count ? -ETIMEDOUT : 0;
-}
-
-void pool_cease_end(struct pool *p)
-{
-	p->cease = false;
-	trace_add(p->trace, p->last_now_ns, TRACE_CEASE, BATON_NONE, BATON_NONE, 0, 0);
-	pthread_cond_broadcast(&p->cease_changed);
-}
-
-/* ---- schedulers ---- */
-
-int pool_attach(struct pool *p, struct attached *a)
-{
-	for (uint32_t i = 0; i < POOL_ATTACHED_MAX; i++) {
-		if (p->attached[i])
-			continue;
-		p->attached[i] = a;
-		a->id = i;
-		for (uint32_t vm = 0; vm < p->vm_slots; vm++)
-			if (p->vms[vm].used)
-				attached_refresh_vm(a, vm);
-		return 0;
-	}
-	return -ENOSPC;
-}
-
-void pool_detach(struct pool *p, struct attached *a, uint64_t now)
-{
-	assert(p->attached[a->id] == a && p->active_id != a->id && a->id != 0);
-	if (!a->faulty)
-		attached_detach(a, now);
-	p->attached[a->id] = NULL;
-}
-
-struct attached *pool_find(struct pool *p, const char *name)
-{
-	struct attached *a;
-
-	pool_for_each_attached (p, a)
-		if (strcmp(a->ops->name, name) == 0)
-			return a;
-	return NULL;
+	pool_for_each_listener(p, a) attached_interrupt(a, v, now);
 }

@@ -23,6 +23,7 @@
 
 #include "base/base.h"
 #include "base/lock.h"
+#include "base/slots.h"
 #include "sched/attached.h"
 #include "sched/host.h"
 #include "sched/request.h"
@@ -32,22 +33,27 @@
 #define POOL_WRONG_LIMIT    16 /* wrong answers after which a scheduler is no longer asked */
 #define POOL_WEIGHT_DEFAULT 256
 
+/* Two cache lines: what every slice touches, and the rest. */
 struct pool_vcpu {
 	enum baton_vcpu_state state;
 	uint32_t vm;
 	uint32_t index;
 	uint32_t pcpu; /* where it runs, or ran last; BATON_NONE */
 	bool paused;
-	bool wake_pending; /* woken while paused */
-	uint64_t since_ns; /* when the present state began */
-	uint64_t admitted_ns;
-	uint64_t run_ns, wait_ns, blocked_ns; /* without the present state; see pool_vcpu_times */
+	bool wake_pending;	  /* woken while paused */
+	bool anywhere;		  /* affinity covers every pCPU of the pool */
+	uint64_t since_ns;	  /* when the present state began */
+	uint64_t run_ns, wait_ns; /* without the present state; see pool_vcpu_times */
 	uint64_t starts;
-	uint64_t migrations; /* starts on another pCPU than last time */
+	void *cookie; /* the host's vCPU */
+
 	uint64_t affinity[BATON_PCPUS_MAX / 64];
+	uint64_t blocked_ns; /* as run_ns */
+	uint64_t admitted_ns;
+	uint64_t migrations;	/* starts on another pCPU than last time */
 	uint64_t held_until_ns; /* the active policy withholds it on purpose until then */
-	void *cookie;		/* the host's vCPU */
 };
+static_assert(sizeof(struct pool_vcpu) == 128, "two cache lines");
 
 struct pool_pcpu {
 	uint32_t running;   /* vCPU or BATON_NONE */
@@ -71,8 +77,12 @@ struct pool {
 	uint32_t vcpu_slots, vm_slots, pcpu_count; /* fixed */
 	uint64_t slice_min_ns, slice_max_ns, migration_cost_ns;
 
-	struct attached *attached[POOL_ATTACHED_MAX] GUARDED_BY(lock); /* by identifier; [0] is the default */
-	uint32_t active_id GUARDED_BY(lock);			       /* the manager's stored identifier (row S14) */
+	struct slots free_vcpus GUARDED_BY(lock), free_vms GUARDED_BY(lock);
+
+	struct attached *attached[POOL_ATTACHED_MAX] GUARDED_BY(lock);	/* by identifier; [0] is the default */
+	struct attached *listeners[POOL_ATTACHED_MAX] GUARDED_BY(lock); /* those that hear events; [0] is the default */
+	uint32_t listener_count GUARDED_BY(lock);
+	struct activation *activation GUARDED_BY(lock); /* who is asked, and how requests get there (S14 - S17) */
 
 	uint64_t free_mask[BATON_PCPUS_MAX / 64] GUARDED_BY(lock); /* idle, and not kicked since */
 	uint64_t kick_mask[BATON_PCPUS_MAX / 64] GUARDED_BY(lock); /* kicks asked for during a policy call */
@@ -102,6 +112,7 @@ struct pool_config {
 	uint64_t slice_min_ns;	    /* 0 = 100 us */
 	uint64_t slice_max_ns;	    /* 0 = 1 s */
 	uint64_t migration_cost_ns; /* measured by the host */
+	enum activation_way activation;
 	const struct baton_scheduler *default_scheduler;
 };
 
@@ -118,12 +129,18 @@ void pool_leave(struct pool *p) RELEASE(p->lock);
 /* A VM with the operator's wishes (used and service are set here). -ENOSPC without a free slot. */
 int pool_vm_add(struct pool *p, const struct baton_vm *wishes, uint32_t *ret_vm) REQUIRES(p->lock);
 void pool_vm_remove(struct pool *p, uint32_t vm) REQUIRES(p->lock);
-/* A vCPU, blocked and paused at first (pool_resume). Any attached scheduler may refuse: then nothing changed and e says
- * who and why. affinity NULL = all pCPUs. */
+/* A vCPU, blocked and paused at first (pool_resume). The active and the default scheduler may refuse: then nothing changed
+ * and e says who and why. Another one that refuses is withdrawn from the pool. affinity NULL = all pCPUs. Errors: -ENOSPC,
+ * -EINVAL (no pCPU of this pool is in affinity), or the scheduler's. */
 int pool_vcpu_add(struct pool *p, uint32_t vm, uint32_t index, const uint64_t *affinity, void *cookie, uint64_t now,
 		  uint32_t *ret_vcpu, struct error *e) REQUIRES(p->lock);
 /* The vCPU must not be running (pause it first). */
 void pool_vcpu_remove(struct pool *p, uint32_t v, uint64_t now) REQUIRES(p->lock);
+
+/* Where v may run from now on. When it waits, every scheduler hears of it as of a sleep and a wake at the same time; when
+ * it runs where it no longer may, that pCPU is kicked. -EINVAL: no pCPU of this pool is in affinity. */
+int pool_vcpu_affinity(struct pool *p, uint32_t v, const uint64_t affinity[BATON_PCPUS_MAX / 64], uint64_t now)
+    REQUIRES(p->lock);
 
 /* ---- events, told by the host ---- */
 
@@ -172,10 +189,17 @@ void pool_cease_end(struct pool *p) REQUIRES(p->lock);
 
 /* ---- schedulers ---- */
 
-/* Places a into the table of attached schedulers; -ENOSPC when it is full. It hears of vCPUs as they are admitted to it. */
+/* Places a into the table of attached schedulers; -ENOSPC when it is full. It hears of vCPUs as they are admitted to it.
+ * pool_detach: not the active one, nor the default. */
 int pool_attach(struct pool *p, struct attached *a) REQUIRES(p->lock);
 void pool_detach(struct pool *p, struct attached *a, uint64_t now) REQUIRES(p->lock);
+/* A shadow that cannot go on: it hears nothing any more and cannot be activated, until it is unloaded. */
+void pool_withdraw(struct pool *p, struct attached *a) REQUIRES(p->lock);
+/* By name or, where several of one name are loaded, by name#identifier. NULL: none, or several (pool_resolve). */
 struct attached *pool_find(struct pool *p, const char *name) REQUIRES(p->lock);
+/* The same with a reason: -ENOENT, -ENOTUNIQ. images: only those that came from an image, not the built-in default. */
+int pool_resolve(struct pool *p, const char *name, bool images, struct attached **ret, struct error *e)
+    REQUIRES(p->lock);
 
 /* For the imports: what a policy asked for in the middle of a call (attached.c). */
 void pool_note_kick(struct pool *p, uint32_t pcpu) REQUIRES(p->lock);

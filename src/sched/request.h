@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * request.h - the vocabulary of the seed: somebody needs a decision (scheduling request), and hears what came of it
- * (feedback). Start reading src/sched here; then host.h, attached.h, pool.h, manager.h, handover.h, change.h.
+ * (feedback). Start reading src/sched here; then host.h, activation.h, attached.h, pool.h, manager.h,
+ * handover.h, change.h.
  */
 #ifndef SCHED_REQUEST_H
 #define SCHED_REQUEST_H
@@ -33,6 +34,13 @@ struct sched_request {
 	enum request_kind kind;
 	enum requester_kind requester;
 	uint32_t subject; /* the pCPU, the woken vCPU, or the VM that the question is about */
+};
+
+/* A scheduler's own answer to a question, before anybody has checked it. What is not asked for is 0. */
+struct answer {
+	uint32_t owner; /* a vCPU, a pCPU or a VM, by the kind of request; BATON_NONE */
+	int32_t priority;
+	uint64_t slice_ns;
 };
 
 /* The answer that goes back to the requester (seed row S18). */

@@ -338,11 +338,25 @@ const struct probe_vcpu *fake_heard_of(struct attached *a, uint32_t v)
 
 /* ---- does everything agree? ---- */
 
+static bool covers(const struct pool_vcpu *v, uint32_t pcpus)
+{
+	for (uint32_t i = 0; i < pcpus; i++)
+		if (!((v->affinity[i / 64] >> (i % 64)) & 1))
+			return false;
+	return true;
+}
+
 static void check_region(struct pool *p, struct attached *a, uint64_t now)
 {
+	for (uint32_t v = 0; a->withdrawn && v < p->vcpu_slots; v++)
+		must(!attached_knows(a, v));
+	if (a->withdrawn)
+		return;
 	for (uint32_t v = 0; v < p->vcpu_slots; v++) {
 		const struct pool_vcpu *truth = &p->vcpus[v];
 		const struct baton_vcpu *shown = baton_vcpu(a->region, v);
+
+		must(truth->anywhere == covers(truth, p->pcpu_count));
 
 		if (truth->state == BATON_VCPU_FREE) {
 			must(!attached_knows(a, v));
@@ -407,7 +421,7 @@ void fake_check(struct fake *f)
 		must(a->id == i);
 		check_region(p, a, now);
 	}
-	must(p->attached[p->active_id] != NULL);
+	must(manager_active(p) != NULL && !manager_active(p)->withdrawn);
 	pool_leave(p);
 }
 

@@ -33,7 +33,7 @@ static char *copy_region(struct attached *a)
 
 static struct snapshot snapshot_take(struct fake *f)
 {
-	struct snapshot s = {.active_id = f->pool->active_id, .slots_free = arena_slots_free(f->arena)};
+	struct snapshot s = {.active_id = fake_active(f)->id, .slots_free = arena_slots_free(f->arena)};
 
 	for (uint32_t i = 0; i < POOL_ATTACHED_MAX; i++) {
 		s.attached[i] = f->pool->attached[i];
@@ -45,7 +45,7 @@ static struct snapshot snapshot_take(struct fake *f)
 
 static void must_be_as_before(struct fake *f, struct snapshot *s)
 {
-	must(f->pool->active_id == s->active_id);
+	must(fake_active(f)->id == s->active_id);
 	must(arena_slots_free(f->arena) == s->slots_free);
 	for (uint32_t i = 0; i < POOL_ATTACHED_MAX; i++) {
 		char *now;

@@ -573,12 +573,13 @@ static void alarms_beyond_the_limit_are_counted(void **unused)
 {
 	struct fake *f = fake_new(&(struct fake_config){.pcpus = 1, .scheduler = &baton_scheduler_probe});
 	struct attached *a = f->pool->attached[0];
+	uint32_t room = ATTACHED_ALARMS_MAX + 2 * f->pool->vcpu_slots;
 
-	for (unsigned i = 0; i < ATTACHED_ALARMS_MAX + 7; i++)
+	for (unsigned i = 0; i < room + 7; i++)
 		alarm_at(f, a, f->now_ns + (1 + i) * MS);
 	assert_int_equal(a->lost_alarms, 7);
-	assert_int_equal(a->alarm_count, ATTACHED_ALARMS_MAX);
-	fake_pass(f, ATTACHED_ALARMS_MAX * MS);
+	assert_int_equal(a->alarm_count, room);
+	fake_pass(f, room * MS);
 	fake_tick(f);
 	assert_int_equal(a->alarm_count, 0);
 	fake_free(f);
@@ -610,28 +611,71 @@ static void a_full_pool_says_so(void **unused)
 	fake_free(f);
 }
 
+/* Either of the two that may refuse: the default (without the shadow's hearing of it) and the active one. */
 static void a_refused_vcpu_leaves_nothing_behind(void **unused)
 {
-	struct fake *f = fake_new(&(struct fake_config){.scheduler = &baton_scheduler_probe});
-	struct attached *first = f->pool->attached[0], *shadow = fake_attach(f, &baton_scheduler_probe);
-	uint32_t vm = fake_vm(f, 0), v = BATON_NONE;
-	struct error e = {0};
-	uint64_t now;
-	int r;
+	for (unsigned who = 0; who < 2; who++) {
+		struct fake *f = fake_new(&(struct fake_config){.scheduler = &baton_scheduler_probe});
+		struct attached *both[] = {f->pool->attached[0], fake_attach(f, &baton_scheduler_probe)};
+		struct attached *refuser = both[who], *other = both[1 - who];
+		uint32_t vm = fake_vm(f, 0), v = BATON_NONE;
+		struct error e = {0};
+		uint64_t now;
+		int r;
 
-	fake_vcpu(f, vm);
+		fake_activate(f, both[1]);
+		fake_vcpu(f, vm);
+		fake_set(f, refuser, PROBE_REFUSE_ADMIT, 2);
+		now = pool_enter(f->pool);
+		r = pool_vcpu_add(f->pool, vm, 1, NULL, NULL, now, &v, &e);
+		pool_leave(f->pool);
+		assert_int_equal(r, -ENOSPC);
+		assert_int_equal(v, BATON_NONE);
+		assert_non_null(strstr(e.text, "probe"));
+		assert_int_equal(fake_heard(other)->admits, 1 + who); /* who had agreed hears that it is off */
+		assert_int_equal(fake_heard(other)->retires, who);
+		assert_int_equal(fake_heard(refuser)->retires, 0);
+		assert_false(refuser->withdrawn);
+		fake_check(f); /* all tables say that the slot is free */
+		assert_int_equal(fake_vcpu(f, vm), 1);
+		fake_check(f);
+		fake_free(f);
+	}
+}
+
+/* A shadow's opinion keeps nobody out: it goes itself. */
+static void a_shadow_that_refuses_a_vcpu_is_withdrawn(void **unused)
+{
+	struct fake *f = fake_new(&(struct fake_config){.scheduler = &baton_scheduler_probe});
+	struct attached *shadow = fake_attach(f, &baton_scheduler_probe);
+	const struct probe_pool *h = fake_heard(shadow);
+	struct probe_pool before;
+	uint32_t vm = fake_vm(f, 0), first = fake_ready(f, vm), second;
+	uint64_t now;
+
+	fake_set(f, shadow, PROBE_ALARM_AT, (int64_t)f->now_ns + 5);
+	fake_set(f, shadow, PROBE_SAYS, SAYS_WHY);
 	fake_set(f, shadow, PROBE_REFUSE_ADMIT, 2);
+	second = fake_ready(f, vm);
+	assert_true(shadow->withdrawn);
+	assert_string_equal(shadow->reason, PROBE_WHY);
+	before = *h;
+	fake_pass(f, MS);
+	fake_tick(f);
+	assert_true(fake_ask(f, 0) == first && fake_ask(f, 1) == second);
 	now = pool_enter(f->pool);
-	r = pool_vcpu_add(f->pool, vm, 1, NULL, NULL, now, &v, &e);
+	pool_console_give(f->pool, vm, now);
+	pool_vm_changed(f->pool, vm, "weight", now);
 	pool_leave(f->pool);
-	assert_int_equal(r, -ENOSPC);
-	assert_int_equal(v, BATON_NONE);
-	assert_non_null(strstr(e.text, "probe"));
-	assert_int_equal(fake_heard(first)->admits, 2); /* it had agreed, and hears that it is off */
-	assert_int_equal(fake_heard(first)->retires, 1);
-	assert_int_equal(fake_heard(shadow)->retires, 0);
-	fake_check(f); /* all tables say that the slot is free */
-	fake_vcpu(f, vm);
+	fake_stop(f, 0, BATON_STOP_BLOCKED);
+	fake_wake(f, first);
+	fake_ready(f, fake_vm(f, 0));
+	assert_memory_equal(&before, h, sizeof before); /* it hears nothing of all that */
+	fake_check(f);
+	now = pool_enter(f->pool);
+	pool_detach(f->pool, shadow, now);
+	pool_leave(f->pool);
+	attached_free(shadow);
 	fake_check(f);
 	fake_free(f);
 }
@@ -901,6 +945,7 @@ int main(void)
 	    cmocka_unit_test(alarms_beyond_the_limit_are_counted),
 	    cmocka_unit_test(a_full_pool_says_so),
 	    cmocka_unit_test(a_refused_vcpu_leaves_nothing_behind),
+	    cmocka_unit_test(a_shadow_that_refuses_a_vcpu_is_withdrawn),
 	    cmocka_unit_test(a_refusal_carries_the_policys_own_words),
 	    cmocka_unit_test(without_a_weight_a_vm_has_the_usual_one),
 	    cmocka_unit_test(a_vms_wish_is_told_to_every_scheduler),
