@@ -12,13 +12,14 @@
 #include "cli/output.h"
 #include "cli/sched_local.h"
 #include "cli/size.h"
+#include "sched/source/sources.h"
 
-enum { PARAM = 256, HOW, OLD, JSON, IMAGE, VM };
+enum { PARAM = 256, HOW, OLD, OLDER, JSON, IMAGE, VM };
 
 struct sched_args {
 	const char *how, *old, *image, *vm;
 	json_t *params;
-	bool json;
+	bool json, older;
 	int argc; /* what is left */
 	char **argv;
 };
@@ -178,7 +179,7 @@ static char *image_name(const char *given)
 
 	if (!given)
 		return NULL;
-	if (strchr(given, ':')) {
+	if (strchr(given, ':') || source_is_server(given)) {
 		n = asprintf(&image, "%s", given);
 	} else {
 		_cleanup_free_ char *full = realpath(given, NULL);
@@ -191,13 +192,20 @@ static char *image_name(const char *given)
 static int sched_load(struct client *c, const struct sched_args *a)
 {
 	_cleanup_free_ char *image = NULL;
+	const char *name = a->argc == 1 ? a->argv[0] : NULL;
 
-	if (a->argc != 1)
+	if (!name)
 		return cli_usage(&command_sched, "load needs the name of one scheduler");
-	image = image_name(a->image);
+	if (!a->image && (strpbrk(name, ":/") || source_is_server(name))) { /* an image says its name by itself */
+		image = image_name(name);
+		name = NULL;
+	} else {
+		image = image_name(a->image);
+	}
 	return make_change(c, a, "sched.load",
-			   json_pack("{s:s, s:s*, s:O*, s:s, s:s}", "name", a->argv[0], "image", image, "params",
-				     a->params, "how", a->how ? a->how : "live", "old", a->old ? a->old : "keep"));
+			   json_pack("{s:s*, s:s*, s:O*, s:s, s:s, s:b}", "name", name, "image", image, "params",
+				     a->params, "how", a->how ? a->how : "live", "old", a->old ? a->old : "keep", "older",
+				     a->older));
 }
 
 static int sched_default(struct client *c, const struct sched_args *a)
@@ -295,6 +303,7 @@ static int parse(int argc, char **argv, struct sched_args *a)
 	    {"param", required_argument, NULL, PARAM},
 	    {"how", required_argument, NULL, HOW},
 	    {"old", required_argument, NULL, OLD},
+	    {"older", no_argument, NULL, OLDER},
 	    {"json", no_argument, NULL, JSON},
 	    {"image", required_argument, NULL, IMAGE},
 	    {"vm", required_argument, NULL, VM},
@@ -320,6 +329,9 @@ static int parse(int argc, char **argv, struct sched_args *a)
 				return cli_usage(&command_sched,
 						 "--old '%s' is not keep, unload-before or unload-after", optarg);
 			a->old = optarg;
+			break;
+		case OLDER:
+			a->older = true;
 			break;
 		case JSON:
 			a->json = true;
@@ -381,8 +393,11 @@ const struct command command_sched = {
     .summary = "Show the schedulers; change, unload and tune them while VMs run; write your own",
     .details = "  status                 who decides, what is loaded (also without any word)\n"
 	       "  load NAME              let the scheduler NAME decide\n"
-	       "    --image IMAGE        its image: a path, or file:NAME in the monitor's image directory\n"
+	       "  load IMAGE             let the scheduler of this image decide\n"
+	       "    --image IMAGE        its image: a path, file:NAME in the monitor's image directory, a URL, or\n"
+	       "                         NAME@VERSION or NAME@CHANNEL of the image server (docs/images.md)\n"
 	       "                         (default: the one that is loaded, else file:NAME.baton)\n"
+	       "    --older              also when a newer signed version was in use before\n"
 	       "    --param NAME=VALUE   a parameter of it; again for more\n"
 	       "    --how live|cease     flip while guests run (default), or with every pCPU at rest\n"
 	       "    --old keep|unload-before|unload-after\n"

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,11 +12,10 @@
 #include <time.h>
 
 #include "sched/source.h"
-#include "sched/trust/dirs.h"
+#include "sched/trust/files.h"
 
 #define FILE_NAME_MAX 96
 #define LEFT_OVER_S   3600 /* a file that somebody has been writing for so long will not be finished */
-#define FRESH_PREFIX  ".new-"
 #define IMAGE_SUFFIX  ".baton"
 #define ENTRIES_MAX   65536
 
@@ -102,39 +102,13 @@ int cache_get(const struct cache *c, const char *digest, uint8_t **ret_bytes, si
 
 /* ---- writing ---- */
 
-static int write_all(int fd, const uint8_t *bytes, size_t size)
+static int write_file(const struct cache *c, const char *name, const void *bytes, size_t size)
 {
-	while (size > 0) {
-		ssize_t n = write(fd, bytes, size);
+	char path[PATH_MAX];
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -ENOSPC;
-		bytes += n;
-		size -= (size_t)n;
-	}
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
-static int write_file(int dir, const char *name, const void *bytes, size_t size)
-{
-	char fresh[32];
-	uint64_t number;
-	int fd, r;
-
-	randombytes_buf(&number, sizeof number);
-	snprintf(fresh, sizeof fresh, FRESH_PREFIX "%016llx", (unsigned long long)number);
-	fd = openat(dir, fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return -errno;
-	r = write_all(fd, bytes, size);
-	close(fd);
-	if (r == 0 && renameat(dir, fresh, dir, name) < 0)
-		r = -errno;
-	if (r < 0)
-		unlinkat(dir, fresh, 0);
-	return r;
+	if (snprintf(path, sizeof path, "%s/%s", c->dir, name) >= (int)sizeof path)
+		return -ENAMETOOLONG;
+	return file_replace(path, bytes, size, 0600);
 }
 
 struct entry {
@@ -175,7 +149,7 @@ static size_t list_images(int dir, struct entry **ret, uint64_t *ret_bytes)
 	}
 	rewinddir(d); /* the position is shared with whoever read `dir` before */
 	while ((one = readdir(d)) && count < ENTRIES_MAX) {
-		bool fresh = strncmp(one->d_name, FRESH_PREFIX, strlen(FRESH_PREFIX)) == 0;
+		bool fresh = strncmp(one->d_name, FILE_FRESH_PREFIX, strlen(FILE_FRESH_PREFIX)) == 0;
 
 		if (!fresh && (!ends_with(one->d_name, IMAGE_SUFFIX) || strlen(one->d_name) >= FILE_NAME_MAX))
 			continue;
@@ -234,7 +208,7 @@ int cache_put(const struct cache *c, const char *digest, const void *bytes, size
 	if (faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return 0; /* cache_get has just read it, or another monitor wrote it */
 	evict(c, dir, size);
-	return write_file(dir, name, bytes, size);
+	return write_file(c, name, bytes, size);
 }
 
 /* ---- indexes ---- */
@@ -260,14 +234,14 @@ int cache_get_index(const struct cache *c, const char *address, uint8_t **ret_by
 
 int cache_put_index(const struct cache *c, const char *address, const void *bytes, size_t size)
 {
-	_cleanup_close_ int dir = -1;
 	char name[FILE_NAME_MAX];
+	int r;
 
 	if (!c->dir)
 		return 0;
-	dir = open_dir(c->dir, true);
-	if (dir < 0)
-		return -errno;
+	r = make_dirs(c->dir);
+	if (r < 0)
+		return r;
 	index_name(address, name);
-	return write_file(dir, name, bytes, size);
+	return write_file(c, name, bytes, size);
 }

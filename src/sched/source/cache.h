@@ -4,7 +4,7 @@
  *
  *	<digest>.baton		an image
  *	index-<digest>.json	the last index of an image server, by the digest of its address, for when the server is away
- *	.new-XXXXXX		being written
+ *	.new-...		being written
  *
  * A file is written beside its place and moved into it when it is whole, so that a reader or a crash never sees half of
  * one. What is read is checked against its name; an entry that does not fit is removed and counts as missing. When the

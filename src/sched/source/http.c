@@ -12,7 +12,7 @@
 
 #define CONNECT_MS    10000
 #define STALL_MS      15000
-#define TOTAL_MS      120000
+#define TOTAL_MS      90000
 #define ATTEMPTS      4
 #define WATCH_NS      (50 * NSEC_PER_MSEC)
 #define BACKOFF_MS    100 /* doubled with each attempt */

@@ -24,7 +24,7 @@ struct http_config {
 	const char *ca_file; /* certificates to trust instead of the system's; NULL: the system's */
 	unsigned connect_ms; /* 0: 10 s */
 	unsigned stall_ms;   /* longest silence; 0: 15 s */
-	unsigned total_ms;   /* of all attempts together; 0: 120 s */
+	unsigned total_ms;   /* of all attempts together; 0: 90 s */
 	unsigned attempts;   /* 0: 4 */
 };
 

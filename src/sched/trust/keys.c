@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "sched/trust/dirs.h"
+#include "sched/trust/files.h"
 
 #define SECRET_WORD "baton-secret-key-1"
 #define PUBLIC_WORD "baton-public-key-1"

@@ -2,14 +2,12 @@
 /* minimum.c - see minimum.h. */
 #include "minimum.h"
 
-#include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/lock.h"
 #include "baton/scheduler.h"
-#include "sched/trust/dirs.h"
+#include "sched/trust/files.h"
 #include "sched/trust/version.h"
 
 struct minimum {
@@ -70,29 +68,16 @@ static int read_file(struct minimums *m, struct error *e)
 
 static int write_file(struct minimums *m, struct error *e) REQUIRES(m->lock)
 {
-	char fresh[PATH_MAX];
-	FILE *file;
-	int r = 0;
+	const size_t room = MINIMUMS_MAX * sizeof(struct minimum) + 1;
+	_cleanup_free_ char *text = malloc(room);
+	size_t size = 0;
+	int r = text ? make_dirs_above(m->path) : -ENOMEM;
 
-	if (snprintf(fresh, sizeof fresh, "%s.new", m->path) >= (int)sizeof fresh)
-		return error_set(e, -ENAMETOOLONG, "the path of the minimum versions is too long");
-	(void)make_dirs_above(fresh); /* fopen says what is wrong */
-	file = fopen(fresh, "we");
-	if (!file)
-		return error_set(e, -errno, "cannot write the minimum versions %.160s: %s", fresh, strerror(errno));
-	for (unsigned i = 0; i < m->count; i++)
-		fprintf(file, "%s %s\n", m->list[i].name, m->list[i].version);
-	if (fflush(file) != 0 || fsync(fileno(file)) < 0)
-		r = -errno;
-	if (fclose(file) != 0 && r == 0)
-		r = -errno;
-	if (r == 0 && rename(fresh, m->path) < 0)
-		r = -errno;
-	if (r < 0) {
-		unlink(fresh);
-		return error_set(e, r, "cannot write the minimum versions %.160s: %s", m->path, strerror(-r));
-	}
-	return 0;
+	for (unsigned i = 0; i < m->count && r >= 0; i++)
+		size += (size_t)snprintf(text + size, room - size, "%s %s\n", m->list[i].name, m->list[i].version);
+	if (r >= 0)
+		r = file_replace(m->path, text, size, 0644);
+	return r < 0 ? error_set(e, r, "cannot write the minimum versions %.160s: %s", m->path, strerror(-r)) : 0;
 }
 
 /* ---- life ---- */
