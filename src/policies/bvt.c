@@ -15,30 +15,37 @@
  *   allowance  a running vCPU keeps its pCPU until it is C of its own running time ahead of the next one.
  *   warp       begins with a wake-up when its VM has warp_ns, ends when it blocks or after warp_limit_ns (L) of warped
  *              running. Then, or when it blocks before L is used up, unwarp_ns (U) must pass until L is whole again:
- * naps shorter than U do not refill it. Times of warp are virtual (ns at the default weight). yield      the warp ends,
- * and if the next in line is still behind, A grows to E of that one, no further (equals are served first in, first
- * out). Who yields gives up its lead and nothing more.
+ *              naps shorter than U do not refill it. Times of warp are virtual (ns at the default weight).
+ *   yield      the warp ends, and if the next in line is still behind, A grows to E of that one, no further (equals are
+ *              served first in, first out). Who yields gives up its lead and nothing more.
  *
- * Several pCPUs. Those that wait stand in one heap per *home*, the pCPU where they ran last, ordered by E; and all of
- * them in one heap ordered by A, for SVT. choose looks at the tops: O(pCPUs), and O(log n) to take one out. A vCPU away
- * from home counts as later by what the move costs, C at most: it moves when that is worth it, and is delayed by C at
- * worst. A top that may not run there (affinity) costs a walk through those before the first one that may.
+ * Those who wait stand in a ready queue ordered by E; the warped ones in one of their own and by A as well, so that the
+ * least A of all who wait is known. A running vCPU is not touched while it runs: its A at `now` is computed when needed.
  *
- * Running vCPUs are not touched while they run: their A at `now` is computed when needed ("E_at"). A slice ends when
- * the allowance does, counted against those who wait when it is granted. Who starts to wait later is covered by one
- * alarm at the earliest time at which some running vCPU is C ahead of it; tick then kicks those pCPUs, most ahead
- * first.
+ * Several pCPUs. A vCPU away from where it ran last counts as later by what the move costs, C at most. What would need a
+ * look at every pCPU follows rules that are exact on one pCPU and need the tops of tournaments on several:
+ *
+ *   SVT of those who run   the one that began with the least A counts with its A of now, the others with the A that they
+ *                          began with. So SVT may be late, by what was run since then, and is never early.
+ *   rival                  the pCPU that makes room for one who waits: the running vCPU with the most E, as if all E had
+ *                          grown at the default weight since they were started, or the one at the other's home.
+ *   due                    a slice ends when the allowance does, counted against those who wait when it is granted. Who
+ *                          wakes up later is looked after by its rival: that pCPU is noted with the time when it is due,
+ *                          and kicked then. Whoever stops and stays runnable is looked after by the pCPU where it stopped,
+ *                          which is asked at once.
  *
  * Nothing here depends on being obeyed: start and stop are facts, whoever decided them, and all are charged alike.
  */
 #include "baton/kit.h"
+#include "baton/kit_ready.h"
 #include "baton/scheduler.h"
 
 #define K	       16
 #define WEIGHT_DEFAULT 256
-#define BY_E	       offsetof(struct bvt_vcpu, by_e)
+#define PIN	       offsetof(struct bvt_vcpu, pin)
 #define BY_A	       offsetof(struct bvt_vcpu, by_a)
-#define NOWHERE	       BATON_PCPUS_MAX /* the home of who never ran */
+#define LINK	       offsetof(struct bvt_vcpu, link)
+#define RIVALS	       8 /* pCPUs looked at for one who may use neither the one that is most ahead nor its home */
 #define NEVER	       UINT64_MAX
 #define LONGEST_NS     (UINT64_C(1) << 58) /* 9 years at a time: ns * K fits into 64 bits */
 #define SECOND	       INT64_C(1000000000)
@@ -52,10 +59,14 @@ struct bvt_pool {
 	uint64_t joined;   /* another one that it continues (take) */
 	uint32_t lived;	   /* has heard an event: joins no other timeline any more */
 	uint32_t boosted;  /* VM that has the console's focus + 1 */
-	struct kit_heap by_a;
-	struct kit_heap home[BATON_PCPUS_MAX + 1];
+	struct kit_idle idle;
+	struct kit_heap warped_by_a;
 	uint32_t running[BATON_PCPUS_MAX]; /* vCPU + 1; 0 = none that is known here */
 	uint32_t last[BATON_PCPUS_MAX];	   /* vCPU that ran last or runs + 1 */
+	struct kit_tournament least;	   /* per pCPU: A that its vCPU began with */
+	struct kit_tournament ahead;	/* per pCPU: E at time 0, had it always grown at the default weight, negated */
+	struct kit_tournament due;	/* per pCPU: when it is to be kicked */
+	struct kit_ready plain, warped; /* who waits, by E */
 };
 
 /* What is known of a vCPU by itself: also the tail of its history record. */
@@ -73,12 +84,18 @@ struct bvt_account {
 };
 
 struct bvt_vcpu {
-	struct kit_node by_e, by_a;
-	struct bvt_account a;
-	uint32_t home;	  /* whose heap it stands in */
-	uint32_t on;	  /* pCPU where it runs + 1 */
-	uint64_t from_ns; /* running and unpaid since then */
-	uint64_t paid_ns; /* of the present run */
+	_Alignas(64) struct bvt_account a;
+	uint64_t from_ns;     /* running and unpaid since then */
+	uint64_t paid_ns;     /* of the present run */
+	uint64_t seq;	      /* of its waiting */
+	uint32_t on;	      /* pCPU where it runs + 1 */
+	struct kit_link link; /* of its VM */
+	struct kit_node by_a;
+	struct kit_pin pin;
+};
+
+struct bvt_vm {
+	struct kit_list vcpus;
 };
 
 struct bvt_tail {
@@ -86,7 +103,8 @@ struct bvt_tail {
 	int64_t svt;
 	uint64_t seq, pool_seq; /* its place among equals */
 	uint64_t timeline;
-	uint32_t last; /* it is the one that ran last on its pCPU */
+	int64_t least, ahead; /* as it stands in the tournaments, when it runs */
+	uint32_t last;	      /* it is the one that ran last on its pCPU */
 	uint32_t reserved;
 };
 _Static_assert(sizeof(struct bvt_tail) <= sizeof((struct baton_history){0}.tail), "a tail has 256 bytes");
@@ -136,12 +154,7 @@ static struct bvt_vcpu *bvt_vcpu(struct baton_region *r, uint32_t v)
 
 static int waits(struct baton_region *r, uint32_t v)
 {
-	return bvt_vcpu(r, v)->by_e.rank > 0;
-}
-
-static int idle(struct baton_region *r, uint32_t pcpu)
-{
-	return baton_pcpu(r, pcpu)->running == BATON_NONE && bvt_pool(r)->running[pcpu] == 0;
+	return kit_ready_has(&bvt_pool(r)->plain, v) || kit_ready_has(&bvt_pool(r)->warped, v);
 }
 
 /* ---- real and virtual time ---- */
@@ -172,9 +185,14 @@ static struct baton_vm *vm_of(struct baton_region *r, uint32_t v)
 	return baton_vm(r, baton_vcpu(r, v)->vm);
 }
 
+static int64_t effective(const struct bvt_account *a)
+{
+	return a->avt - a->warp;
+}
+
 static void reweigh(struct bvt_account *a, uint32_t weight)
 {
-	if (a->weight != 0)
+	if (a->weight != 0 && a->weight != weight)
 		a->rest = (uint32_t)((uint64_t)a->rest * weight / a->weight);
 	a->weight = weight;
 }
@@ -226,18 +244,18 @@ static struct bvt_account account_at(struct baton_region *r, uint32_t v, uint64_
 static int64_t least_a(struct baton_region *r, uint64_t now)
 {
 	struct bvt_pool *q = bvt_pool(r);
-	uint32_t top = kit_heap_top(&q->by_a);
-	int64_t least = top == BATON_NONE ? INT64_MAX : bvt_vcpu(r, top)->a.avt;
+	uint32_t v = kit_ready_least(r, &q->plain, PIN), p = kit_entry_vcpu(q->least.entry[1]);
+	int64_t least = v == BATON_NONE ? INT64_MAX : kit_ready_key(r, &q->plain, PIN, v), a;
 
-	for (uint32_t p = 0; p < r->pcpu_slots; p++) {
-		struct bvt_account a;
-
-		if (q->running[p] == 0)
-			continue;
-		a = account_at(r, q->running[p] - 1, now);
-		least = a.avt < least ? a.avt : least;
-	}
-	return least;
+	v = kit_heap_top(&q->warped_by_a);
+	if (v != BATON_NONE && kit_node(r, BY_A, v)->key < least)
+		least = kit_node(r, BY_A, v)->key;
+	if (p == BATON_NONE || q->least.entry[1].key >= least)
+		return least;
+	a = account_at(r, q->running[p] - 1, now).avt;
+	least = a < least ? a : least;
+	a = kit_tournament_if(&q->least, p, KIT_NO_ENTRY).key; /* of the others that run */
+	return a < least ? a : least;
 }
 
 static int64_t svt_at(struct baton_region *r, uint64_t now)
@@ -253,82 +271,61 @@ static void enqueue(struct baton_region *r, uint32_t v, uint64_t seq)
 {
 	struct bvt_pool *q = bvt_pool(r);
 	struct bvt_vcpu *s = bvt_vcpu(r, v);
-	uint32_t home = baton_vcpu(r, v)->pcpu;
 
 	if (waits(r, v))
 		return;
-	s->home = home < r->pcpu_slots ? home : NOWHERE;
-	kit_heap_insert(r, &q->home[s->home], BY_E, v, s->a.avt - s->a.warp, seq);
-	kit_heap_insert(r, &q->by_a, BY_A, v, s->a.avt, seq);
+	s->seq = seq;
+	if (s->a.warp > 0)
+		kit_heap_insert(r, &q->warped_by_a, BY_A, v, s->a.avt, seq);
+	kit_ready_insert(r, s->a.warp > 0 ? &q->warped : &q->plain, PIN, v, effective(&s->a), seq);
 }
 
-static void dequeue(struct baton_region *r, uint32_t v)
+/* Returns whether it waited. */
+static int dequeue(struct baton_region *r, uint32_t v)
 {
 	struct bvt_pool *q = bvt_pool(r);
-	struct bvt_vcpu *s = bvt_vcpu(r, v);
+	int waited = waits(r, v);
 
-	kit_heap_remove(r, &q->home[s->home], BY_E, v);
-	kit_heap_remove(r, &q->by_a, BY_A, v);
+	kit_ready_remove(r, &q->plain, PIN, v);
+	kit_ready_remove(r, &q->warped, PIN, v);
+	kit_heap_remove(r, &q->warped_by_a, BY_A, v);
+	return waited;
 }
 
-/* E of v, which waits, as it counts on pcpu: away from home it is later by what the move costs, C at most. */
-static int64_t key_on(struct baton_region *r, uint32_t v, uint32_t pcpu)
+/* By how much a vCPU counts as later away from home. */
+static int64_t away(struct baton_region *r)
 {
-	struct bvt_vcpu *s = bvt_vcpu(r, v);
 	uint64_t allowance = allowance_ns(r), cost = r->migration_cost_ns;
 
-	if (s->home == pcpu || s->home == NOWHERE)
-		return s->by_e.key;
-	return s->by_e.key + virtual(cost < allowance ? cost : allowance, s->a.weight);
+	return virtual(cost < allowance ? cost : allowance, WEIGHT_DEFAULT);
 }
 
-/* The first in one heap that may run on pcpu. */
-static uint32_t first_allowed(struct baton_region *r, const struct kit_heap *h, uint32_t pcpu, uint32_t except)
-{
-	uint32_t best = BATON_NONE, v = kit_heap_top(h);
-
-	while (v != BATON_NONE) {
-		int ahead = best == BATON_NONE || kit_before(kit_node(r, BY_E, v), kit_node(r, BY_E, best));
-
-		if (ahead && v != except && baton_allowed(r, v, pcpu)) {
-			best = v;
-			ahead = 0; /* all below it are after it */
-		}
-		v = kit_heap_walk(r, BY_E, v, ahead);
-	}
-	return best;
-}
-
-/* Who would come first on pcpu among those who wait, `except` left out; BATON_NONE when nobody may. */
-static uint32_t first_for(struct baton_region *r, uint32_t pcpu, uint32_t except)
+/* Who would come first on pcpu among those who wait, `except` left out, and its E as it counts there; BATON_NONE when
+ * nobody may. */
+static uint32_t first_for(struct baton_region *r, uint32_t pcpu, uint32_t except, int64_t *ret_e)
 {
 	struct bvt_pool *q = bvt_pool(r);
-	uint32_t best = BATON_NONE;
-	int64_t best_key = 0;
+	uint32_t v = kit_ready_first(r, &q->plain, PIN, pcpu, away(r), except, ret_e), w;
+	int64_t e;
 
-	for (uint32_t i = 0; i <= r->pcpu_slots; i++) {
-		uint32_t v = first_allowed(r, &q->home[i < r->pcpu_slots ? i : NOWHERE], pcpu, except);
-		int64_t key;
-
-		if (v == BATON_NONE)
-			continue;
-		key = key_on(r, v, pcpu);
-		if (best == BATON_NONE || key < best_key ||
-		    (key == best_key && bvt_vcpu(r, v)->by_e.seq < bvt_vcpu(r, best)->by_e.seq)) {
-			best = v;
-			best_key = key;
-		}
-	}
-	return best;
+	if (q->warped.count == 0)
+		return v;
+	w = kit_ready_first(r, &q->warped, PIN, pcpu, away(r), except, &e);
+	if (w == BATON_NONE ||
+	    (v != BATON_NONE && (e > *ret_e || (e == *ret_e && bvt_vcpu(r, w)->seq > bvt_vcpu(r, v)->seq))))
+		return v;
+	*ret_e = e;
+	return w;
 }
 
 /* ---- the allowance ---- */
 
-/* How long a vCPU with this account may run on until it is C ahead of one whose key is `next`; 0 = it is. */
-static uint64_t until_due(struct baton_region *r, const struct bvt_account *a, const struct baton_vm *vm, int64_t next)
+/* How long v may run on, from where its account stands, until it is C ahead of one whose E is `next`; 0 = it is. */
+static uint64_t until_due(struct baton_region *r, uint32_t v, int64_t next)
 {
-	uint64_t left = a->warp > 0 ? warp_left(a, vm) : NEVER, c = allowance_ns(r), t, behind;
-	int64_t e = a->avt - a->warp;
+	const struct bvt_account *a = &bvt_vcpu(r, v)->a;
+	uint64_t left = a->warp > 0 ? warp_left(a, vm_of(r, v)) : NEVER, c = allowance_ns(r), t, behind;
+	int64_t e = effective(a);
 
 	for (int pass = 0;; pass++, e = a->avt) {
 		if (next >= e) {
@@ -345,21 +342,42 @@ static uint64_t until_due(struct baton_region *r, const struct bvt_account *a, c
 	}
 }
 
-/* How long the vCPU that runs on pcpu may run on before v. */
+/* How long the vCPU that runs on pcpu may run on before v, which waits. */
 static uint64_t until_before(struct baton_region *r, uint32_t pcpu, uint32_t v, uint64_t now)
 {
-	uint32_t u = bvt_pool(r)->running[pcpu] - 1;
-	struct bvt_account a = account_at(r, u, now);
+	uint32_t u = bvt_pool(r)->running[pcpu] - 1, home = baton_vcpu(r, v)->pcpu;
+	int64_t e = effective(&bvt_vcpu(r, v)->a) + (home == pcpu || home >= r->pcpu_slots ? 0 : away(r));
+	uint64_t t = until_due(r, u, e), ran = now - bvt_vcpu(r, u)->from_ns;
 
-	return until_due(r, &a, vm_of(r, u), key_on(r, v, pcpu));
+	return t > ran ? t - ran : 0;
 }
 
-/* By how much the running one is beyond its allowance, in virtual time. */
-static int64_t margin(struct baton_region *r, uint32_t pcpu, uint32_t v, uint64_t now)
+/* How far ahead the vCPU that runs on pcpu is, in a measure that does not change while it runs; INT64_MIN for nobody. */
+static int64_t lead(struct bvt_pool *q, uint32_t pcpu)
 {
-	struct bvt_account a = account_at(r, bvt_pool(r)->running[pcpu] - 1, now);
+	return q->running[pcpu] == 0 ? INT64_MIN : -q->ahead.entry[q->ahead.leaves + pcpu].key;
+}
 
-	return a.avt - a.warp - virtual(allowance_ns(r), a.weight) - key_on(r, v, pcpu);
+/* The pCPU that is to make room for v, which waits: BATON_NONE when nobody runs where it may run. */
+static uint32_t rival(struct baton_region *r, uint32_t v)
+{
+	struct bvt_pool *q = bvt_pool(r);
+	uint32_t home = baton_vcpu(r, v)->pcpu, best = kit_entry_vcpu(q->ahead.entry[1]), looked = 0;
+
+	if (best != BATON_NONE && !baton_allowed(r, v, best))
+		best = BATON_NONE;
+	if (home < r->pcpu_slots && q->running[home] != 0 && baton_allowed(r, v, home) &&
+	    (best == BATON_NONE || lead(q, home) + away(r) >= lead(q, best)))
+		return home;
+	if (best != BATON_NONE)
+		return best;
+	for (uint32_t p = 0; p < r->pcpu_slots && looked < RIVALS; p++) {
+		if (q->running[p] == 0 || !baton_allowed(r, v, p))
+			continue;
+		looked++;
+		best = best == BATON_NONE || lead(q, p) > lead(q, best) ? p : best;
+	}
+	return best;
 }
 
 /* Asks for the earliest only, its tick finds the next. An alarm cannot be cancelled: one that is overtaken is
@@ -380,57 +398,59 @@ static void alarm_at(struct baton_region *r, uint64_t t, uint64_t now)
 	baton_alarm(t);
 }
 
-/* v has begun to wait: an alarm when somebody who runs now will have to make room for it. Not at once: whoever is
- * asked next (preempts, or the pCPU where v stopped) may see to it first. */
+/* The vCPU that runs on pcpu is due in t, or at once; the same pCPU may be due sooner for somebody else. */
+static void note_due(struct baton_region *r, uint32_t pcpu, uint64_t t, uint64_t now)
+{
+	struct kit_tournament *due = &bvt_pool(r)->due;
+
+	/* Not at once: whoever is asked next (preempts, for one) may see to it first. And no slice is longer than the
+	 * longest. */
+	t = now + (t > r->slice_min_ns ? t : r->slice_min_ns);
+	if (t - now > r->slice_max_ns || (int64_t)t >= due->entry[due->leaves + pcpu].key)
+		return;
+	kit_tournament_set(due, pcpu, kit_entry((int64_t)t, 0, pcpu));
+	alarm_at(r, t, now);
+}
+
+static void not_due(struct bvt_pool *q, uint32_t pcpu)
+{
+	if (q->due.entry[q->due.leaves + pcpu].key != INT64_MAX)
+		kit_tournament_set(&q->due, pcpu, KIT_NO_ENTRY);
+}
+
+/* v has begun to wait, and no pCPU is about to be asked: its rival makes room for it in time. */
 static void watch(struct baton_region *r, uint32_t v, uint64_t now)
 {
-	uint64_t soonest = NEVER;
+	uint32_t p = rival(r, v);
 
-	for (uint32_t p = 0; p < r->pcpu_slots; p++) {
-		uint64_t t;
-
-		if (bvt_pool(r)->running[p] == 0 || !baton_allowed(r, v, p))
-			continue;
-		t = until_before(r, p, v, now);
-		soonest = t < soonest ? t : soonest;
-	}
-	if (soonest == NEVER)
-		return;
-	alarm_at(r, now + (soonest > r->slice_min_ns ? soonest : r->slice_min_ns), now);
+	if (p != BATON_NONE)
+		note_due(r, p, until_before(r, p, v, now), now);
 }
 
-/* Two vCPUs that wake together are both shown to the same idle pCPU. So whenever one starts, the next idle pCPU is
- * asked on behalf of those who still wait. */
+/* Somebody waits who could run at once, and that pCPU would not be asked otherwise. */
 static void use_idle(struct baton_region *r, uint32_t except)
 {
-	if (bvt_pool(r)->by_a.count == 0)
-		return;
-	for (uint32_t p = 0; p < r->pcpu_slots; p++) {
-		if (p == except || !idle(r, p) || first_for(r, p, BATON_NONE) == BATON_NONE)
-			continue;
+	struct bvt_pool *q = bvt_pool(r);
+	uint32_t p = kit_idle_wanted(r, &q->idle, &q->plain, PIN, except);
+
+	if (p == BATON_NONE)
+		p = kit_idle_wanted(r, &q->idle, &q->warped, PIN, except);
+	if (p != BATON_NONE)
 		baton_kick(p);
-		return;
-	}
-}
-
-static uint32_t idle_for(struct baton_region *r, uint32_t v)
-{
-	uint32_t last = baton_vcpu(r, v)->pcpu;
-
-	if (last < r->pcpu_slots && idle(r, last) && baton_allowed(r, v, last))
-		return last;
-	for (uint32_t p = 0; p < r->pcpu_slots; p++)
-		if (idle(r, p) && baton_allowed(r, v, p))
-			return p;
-	return BATON_NONE;
 }
 
 /* ---- events ---- */
 
 static int32_t bvt_attach(struct baton_region *r, uint64_t now)
 {
-	bvt_pool(r)->timeline = now + 1;
-	return 0;
+	struct bvt_pool *q = bvt_pool(r);
+	int32_t error = kit_ready_init(r, &q->plain);
+
+	q->timeline = now + 1;
+	kit_tournament_init(&q->least, r->pcpu_slots);
+	kit_tournament_init(&q->ahead, r->pcpu_slots);
+	kit_tournament_init(&q->due, r->pcpu_slots);
+	return error < 0 ? error : kit_ready_init(r, &q->warped);
 }
 
 /* v begins to be runnable at virtual time svt. */
@@ -465,26 +485,57 @@ static void end(struct baton_region *r, uint32_t v, uint64_t now)
 	s->a.kept = 0;
 }
 
+/* v runs on pcpu, and its account stands at from_ns. */
+static void note_running(struct baton_region *r, uint32_t v, uint32_t pcpu)
+{
+	struct bvt_pool *q = bvt_pool(r);
+	struct bvt_vcpu *s = bvt_vcpu(r, v);
+	int64_t e0 = effective(&s->a) - virtual(s->from_ns, WEIGHT_DEFAULT);
+
+	kit_tournament_set(&q->least, pcpu, kit_entry(s->a.avt, 0, pcpu));
+	kit_tournament_set(&q->ahead, pcpu, kit_entry(-e0, 0, pcpu));
+}
+
 static void runs(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t now)
 {
 	struct bvt_pool *q = bvt_pool(r);
 	struct bvt_vcpu *s = bvt_vcpu(r, v);
 
 	dequeue(r, v);
-	reweigh(&s->a, baton_weight(r, v));
 	s->a.kept = 0;
 	s->on = pcpu + 1;
 	s->from_ns = now;
 	s->paid_ns = 0;
 	q->running[pcpu] = v + 1;
 	q->last[pcpu] = v + 1;
+	kit_idle_start(&q->idle, pcpu);
+	note_running(r, v, pcpu);
+	not_due(q, pcpu);
+}
+
+static void runs_no_more(struct baton_region *r, uint32_t v)
+{
+	struct bvt_pool *q = bvt_pool(r);
+	struct bvt_vcpu *s = bvt_vcpu(r, v);
+	uint32_t pcpu = s->on - 1;
+
+	s->on = 0;
+	if (pcpu == BATON_NONE || q->running[pcpu] != v + 1)
+		return;
+	q->running[pcpu] = 0;
+	kit_idle_stop(&q->idle, pcpu);
+	kit_tournament_set(&q->least, pcpu, KIT_NO_ENTRY);
+	kit_tournament_set(&q->ahead, pcpu, KIT_NO_ENTRY);
+	not_due(q, pcpu);
 }
 
 static int32_t bvt_admit(struct baton_region *r, uint32_t v, uint64_t now)
 {
 	struct bvt_vcpu *s = bvt_vcpu(r, v);
+	struct bvt_vm *vm = baton_vm_state(r, baton_vcpu(r, v)->vm);
 	uint32_t p;
 
+	kit_list_append(r, &vm->vcpus, LINK, v);
 	/* SVT is not noted here: history that is taken next may change this A. */
 	s->a.avt = svt_at(r, now);
 	reweigh(&s->a, baton_weight(r, v));
@@ -494,7 +545,7 @@ static int32_t bvt_admit(struct baton_region *r, uint32_t v, uint64_t now)
 		break;
 	case BATON_VCPU_RUNNABLE:
 		begin(r, v, s->a.avt, now);
-		p = idle_for(r, v);
+		p = kit_idle_for(r, &bvt_pool(r)->idle, v);
 		if (p != BATON_NONE)
 			baton_kick(p);
 		break;
@@ -506,14 +557,13 @@ static int32_t bvt_admit(struct baton_region *r, uint32_t v, uint64_t now)
 
 static void bvt_retire(struct baton_region *r, uint32_t v, uint64_t now)
 {
-	struct bvt_pool *q = bvt_pool(r);
-	struct bvt_vcpu *s = bvt_vcpu(r, v);
+	struct bvt_vm *vm = baton_vm_state(r, baton_vcpu(r, v)->vm);
 
 	if (waits(r, v))
 		end(r, v, now);
-	if (s->on != 0 && q->running[s->on - 1] == v + 1)
-		q->running[s->on - 1] = 0;
-	*s = (struct bvt_vcpu){0};
+	runs_no_more(r, v);
+	kit_list_remove(r, &vm->vcpus, LINK, v);
+	*bvt_vcpu(r, v) = (struct bvt_vcpu){0};
 }
 
 static void bvt_wake(struct baton_region *r, uint32_t v, uint64_t now)
@@ -542,13 +592,13 @@ static void bvt_start(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_
 static void yield(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t now)
 {
 	struct bvt_account *a = &bvt_vcpu(r, v)->a;
-	uint32_t next = first_for(r, pcpu, v);
+	int64_t e;
 
-	if (next == BATON_NONE || key_on(r, next, pcpu) <= a->avt - a->warp)
+	if (first_for(r, pcpu, v, &e) == BATON_NONE || e <= effective(a))
 		return;
 	unwarp(a, now);
-	if (key_on(r, next, pcpu) > a->avt)
-		a->avt = key_on(r, next, pcpu);
+	if (e > a->avt)
+		a->avt = e;
 }
 
 static void bvt_stop(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t ran_ns, uint32_t why, uint64_t now)
@@ -557,9 +607,7 @@ static void bvt_stop(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t
 	struct bvt_vcpu *s = bvt_vcpu(r, v);
 
 	q->lived = 1;
-	if (q->running[pcpu] == v + 1)
-		q->running[pcpu] = 0;
-	s->on = 0;
+	runs_no_more(r, v);
 	s->a.stopped_ns = now;
 	pay(&s->a, vm_of(r, v), ran_ns > s->paid_ns ? ran_ns - s->paid_ns : 0, now);
 	if (why == BATON_STOP_BLOCKED) {
@@ -571,47 +619,36 @@ static void bvt_stop(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t
 	else
 		s->a.kept = pcpu + 1;
 	enqueue(r, v, ++q->seq);
-	watch(r, v, now);
-	if (!baton_allowed(r, v, pcpu)) /* this pCPU is asked anyway; the others only when told */
-		use_idle(r, pcpu);
+	if (baton_allowed(r, v, pcpu))
+		return;
+	watch(r, v, now); /* this pCPU is asked anyway, but not for v; the others only when told */
+	use_idle(r, pcpu);
 }
 
-/* Somebody who runs may be C ahead of somebody who waits, by now: kick the pCPUs concerned, most ahead first, not more
- * than vCPUs wait. Then an alarm for the next time that this happens. */
+/* Kicks the pCPUs whose time has come, if it really has; an alarm for the next. Whoever does not obey is kicked again. */
 static void bvt_tick(struct baton_region *r, uint64_t now)
 {
 	struct bvt_pool *q = bvt_pool(r);
-	uint64_t kicked[BATON_PCPUS_MAX / 64] = {0}, next = NEVER;
+	struct kit_entry e;
 
-	for (uint32_t n = q->by_a.count; n > 0; n--) {
-		uint32_t worst = BATON_NONE;
-		int64_t worst_margin = 0;
+	while ((e = q->due.entry[1]).key <= (int64_t)now) {
+		uint32_t p = kit_entry_vcpu(e), v;
+		int64_t key;
+		uint64_t t;
 
-		next = NEVER;
-		for (uint32_t p = 0; p < r->pcpu_slots; p++) {
-			uint32_t v;
-			uint64_t t;
-
-			if (q->running[p] == 0 || ((kicked[p / 64] >> (p % 64)) & 1))
-				continue;
-			v = first_for(r, p, BATON_NONE);
-			if (v == BATON_NONE)
-				continue;
-			t = until_before(r, p, v, now);
-			if (t > 0)
-				next = t < next ? t : next;
-			else if (worst == BATON_NONE || margin(r, p, v, now) > worst_margin) {
-				worst = p;
-				worst_margin = margin(r, p, v, now);
-			}
+		not_due(q, p);
+		v = first_for(r, p, BATON_NONE, &key);
+		if (v == BATON_NONE)
+			continue;
+		t = until_before(r, p, v, now);
+		if (t == 0) {
+			baton_kick(p);
+			t = allowance_ns(r);
 		}
-		if (worst == BATON_NONE)
-			break;
-		kicked[worst / 64] |= UINT64_C(1) << (worst % 64);
-		baton_kick(worst);
+		note_due(r, p, t, now);
 	}
-	if (next != NEVER)
-		alarm_at(r, now + (next > r->slice_min_ns ? next : r->slice_min_ns), now);
+	if (e.key != INT64_MAX)
+		alarm_at(r, (uint64_t)e.key, now);
 }
 
 static void bvt_boost(struct baton_region *r, uint32_t vm, uint64_t now)
@@ -624,19 +661,15 @@ static void bvt_boost(struct baton_region *r, uint32_t vm, uint64_t now)
 static void retune(struct baton_region *r, uint32_t v, uint64_t now)
 {
 	struct bvt_vcpu *s = bvt_vcpu(r, v);
-	uint64_t seq = s->by_e.seq;
-	int waited = waits(r, v);
 	const struct baton_vm *vm = vm_of(r, v);
+	int waited;
 
-	if (s->a.weight == 0)
-		return; /* not admitted */
 	if (s->on != 0) {
 		pay(&s->a, vm, now - s->from_ns, now);
 		s->paid_ns += now - s->from_ns;
 		s->from_ns = now;
 	}
-	if (waited)
-		dequeue(r, v);
+	waited = dequeue(r, v);
 	reweigh(&s->a, baton_weight(r, v));
 	if (s->a.warp > 0) {
 		int64_t warp = warp_left(&s->a, vm) > 0 ? warp_of(vm) : 0;
@@ -646,18 +679,26 @@ static void retune(struct baton_region *r, uint32_t v, uint64_t now)
 		else
 			unwarp(&s->a, now);
 	}
+	if (s->on != 0)
+		note_running(r, v, s->on - 1);
 	if (waited)
-		enqueue(r, v, seq);
+		enqueue(r, v, s->seq);
 }
 
 static int32_t bvt_set(struct baton_region *r, uint32_t scope, uint32_t vm, uint32_t parameter, uint64_t now)
 {
-	if (scope == BATON_SCOPE_VM)
-		for (uint32_t v = 0; v < r->vcpu_slots; v++)
-			if (baton_vcpu(r, v)->state != BATON_VCPU_FREE && baton_vcpu(r, v)->vm == vm)
-				retune(r, v, now);
-	if (bvt_pool(r)->by_a.count > 0)
-		alarm_at(r, now + r->slice_min_ns, now);
+	struct bvt_pool *q = bvt_pool(r);
+
+	if (scope == BATON_SCOPE_VM) {
+		struct bvt_vm *m = baton_vm_state(r, vm);
+
+		for (uint32_t v = kit_list_first(&m->vcpus); v != BATON_NONE; v = kit_list_next(r, LINK, v))
+			retune(r, v, now);
+	}
+	if (q->plain.count + q->warped.count > 0)
+		for (uint32_t p = 0; p < r->pcpu_slots; p++)
+			if (q->running[p] != 0)
+				note_due(r, p, 0, now);
 	return 0;
 }
 
@@ -675,63 +716,47 @@ static uint32_t put_aside(struct baton_region *r, uint32_t pcpu)
 
 static struct baton_choice bvt_choose(struct baton_region *r, uint32_t pcpu, uint64_t now)
 {
-	uint32_t v = put_aside(r, pcpu), next = first_for(r, pcpu, v);
-	struct bvt_account *a;
+	int64_t e;
+	uint32_t v = put_aside(r, pcpu), next = first_for(r, pcpu, v, &e);
 
-	if (v != BATON_NONE && next != BATON_NONE &&
-	    until_due(r, &bvt_vcpu(r, v)->a, vm_of(r, v), key_on(r, next, pcpu)) == 0)
+	if (v != BATON_NONE && next != BATON_NONE && until_due(r, v, e) == 0)
 		v = BATON_NONE; /* its allowance is used up */
 	if (v == BATON_NONE) {
 		v = next;
 		if (v == BATON_NONE)
 			return (struct baton_choice){.vcpu = BATON_NONE};
-		next = first_for(r, pcpu, v);
+		next = first_for(r, pcpu, v, &e);
 	}
 	if (next == BATON_NONE)
 		return (struct baton_choice){.vcpu = v};
-	a = &bvt_vcpu(r, v)->a;
-	return (struct baton_choice){.vcpu = v, .slice_ns = until_due(r, a, vm_of(r, v), key_on(r, next, pcpu))};
+	return (struct baton_choice){.vcpu = v, .slice_ns = until_due(r, v, e)};
 }
 
 static uint32_t bvt_preempts(struct baton_region *r, uint32_t woken, uint64_t now)
 {
-	uint32_t best = idle_for(r, woken);
-	int64_t best_margin = 0;
+	uint32_t p = kit_idle_for(r, &bvt_pool(r)->idle, woken);
 
-	if (best != BATON_NONE || !waits(r, woken))
-		return best;
-	for (uint32_t p = 0; p < r->pcpu_slots; p++) {
-		int64_t m;
-
-		if (bvt_pool(r)->running[p] == 0 || !baton_allowed(r, woken, p) || until_before(r, p, woken, now) > 0)
-			continue;
-		m = margin(r, p, woken, now);
-		if (best != BATON_NONE && m <= best_margin)
-			continue;
-		best = p;
-		best_margin = m;
-	}
-	return best;
+	if (p != BATON_NONE || !waits(r, woken))
+		return p;
+	p = rival(r, woken);
+	return p != BATON_NONE && until_before(r, p, woken, now) == 0 ? p : BATON_NONE;
 }
 
 /* How far the VM's best vCPU is before SVT, in virtual us: what it would count if it were woken now. */
 static int32_t bvt_priority(struct baton_region *r, uint32_t vm, uint64_t now)
 {
+	struct bvt_vm *m = baton_vm_state(r, vm);
 	int64_t svt = svt_at(r, now), best = INT32_MIN;
 
-	for (uint32_t v = 0; v < r->vcpu_slots; v++) {
-		uint32_t state = baton_vcpu(r, v)->state;
-		struct bvt_account a;
+	for (uint32_t v = kit_list_first(&m->vcpus); v != BATON_NONE; v = kit_list_next(r, LINK, v)) {
+		struct bvt_account a = account_at(r, v, now);
 		int64_t us;
 
-		if (state == BATON_VCPU_FREE || baton_vcpu(r, v)->vm != vm || bvt_vcpu(r, v)->a.weight == 0)
-			continue;
-		a = account_at(r, v, now);
-		if (state == BATON_VCPU_BLOCKED) {
+		if (baton_vcpu(r, v)->state == BATON_VCPU_BLOCKED) {
 			a.avt = a.avt > svt ? a.avt : svt;
 			a.warp = warp_of(baton_vm(r, vm));
 		}
-		us = (svt - (a.avt - a.warp)) * (WEIGHT_DEFAULT / K) / 1000;
+		us = (svt - effective(&a)) * (WEIGHT_DEFAULT / K) / 1000;
 		best = us > best ? us : best;
 	}
 	return best > INT32_MAX ? INT32_MAX : (int32_t)best;
@@ -739,14 +764,7 @@ static int32_t bvt_priority(struct baton_region *r, uint32_t vm, uint64_t now)
 
 static uint32_t bvt_choose_console(struct baton_region *r, uint64_t now)
 {
-	uint32_t vm = bvt_pool(r)->boosted - 1;
-
-	if (vm < r->vm_slots && baton_vm(r, vm)->used)
-		return vm;
-	for (vm = 0; vm < r->vm_slots; vm++)
-		if (baton_vm(r, vm)->used && baton_vm(r, vm)->service)
-			return vm;
-	return BATON_NONE;
+	return kit_console(r, bvt_pool(r)->boosted);
 }
 
 /* ---- history ---- */
@@ -756,25 +774,23 @@ static int32_t bvt_give(struct baton_region *r, uint32_t v, struct baton_history
 	struct bvt_pool *q = bvt_pool(r);
 	struct bvt_vcpu *s = bvt_vcpu(r, v);
 	struct bvt_account a = account_at(r, v, now);
-	struct bvt_tail *t = (struct bvt_tail *)(void *)h->tail;
 	uint32_t pcpu = baton_vcpu(r, v)->pcpu;
+	struct bvt_tail t = {.a = a,
+			     .svt = q->svt,
+			     .seq = s->seq,
+			     .pool_seq = q->seq,
+			     .timeline = q->timeline,
+			     .last = pcpu < r->pcpu_slots && q->last[pcpu] == v + 1};
 	int64_t ahead = a.avt - svt_at(r, now);
 
-	h->version = BATON_HISTORY_VERSION;
-	h->weight = baton_weight(r, v);
+	if (s->on != 0) {
+		t.least = q->least.entry[q->least.leaves + s->on - 1].key;
+		t.ahead = q->ahead.entry[q->ahead.leaves + s->on - 1].key;
+	}
 	h->service_ns = a.service_ns;
 	h->owed_ns = ahead < 0 ? (int64_t)real((uint64_t)-ahead, a.weight) : -(int64_t)real((uint64_t)ahead, a.weight);
 	h->since_run_ns = s->on != 0 ? 0 : now - a.stopped_ns;
-	h->last_pcpu = pcpu;
-	*t = (struct bvt_tail){.a = a,
-			       .svt = q->svt,
-			       .seq = s->by_e.seq,
-			       .pool_seq = q->seq,
-			       .timeline = q->timeline,
-			       .last = pcpu < r->pcpu_slots && q->last[pcpu] == v + 1};
-	h->tail_size = sizeof *t;
-	h->tail_format = 1;
-	__builtin_memcpy(h->policy, "bvt", 4);
+	kit_history(r, v, h, "bvt", 2, &t, sizeof t);
 	return 0;
 }
 
@@ -792,6 +808,10 @@ static void take_exactly(struct baton_region *r, uint32_t v, const struct bvt_ta
 		q->last[pcpu] = v + 1;
 	s->a = t->a;
 	reweigh(&s->a, baton_weight(r, v));
+	if (s->on != 0) {
+		kit_tournament_set(&q->least, s->on - 1, kit_entry(t->least, 0, s->on - 1));
+		kit_tournament_set(&q->ahead, s->on - 1, kit_entry(t->ahead, 0, s->on - 1));
+	}
 }
 
 /*
@@ -803,16 +823,13 @@ static int32_t bvt_take(struct baton_region *r, uint32_t v, const struct baton_h
 {
 	struct bvt_pool *q = bvt_pool(r);
 	struct bvt_vcpu *s = bvt_vcpu(r, v);
-	const struct bvt_tail *t = (const struct bvt_tail *)(const void *)h->tail;
-	int own = __builtin_memcmp(h->policy, "bvt", 4) == 0 && h->tail_format == 1 && h->tail_size == sizeof *t &&
-		  t->a.weight != 0;
+	const struct bvt_tail *t = kit_history_tail(h, "bvt", 2, sizeof *t);
 	int64_t near = virtual((uint64_t)SECOND, WEIGHT_DEFAULT), owed = h->owed_ns;
-	uint64_t seq = s->by_e.seq;
-	int waited = waits(r, v);
+	uint64_t seq = s->seq;
+	int waited = dequeue(r, v);
 
-	if (waited)
-		dequeue(r, v);
-	if (own && (!q->lived || (q->joined == t->timeline && t->svt - q->svt < near && q->svt - t->svt < near))) {
+	if (t != NULL && t->a.weight != 0 &&
+	    (!q->lived || (q->joined == t->timeline && t->svt - q->svt < near && q->svt - t->svt < near))) {
 		take_exactly(r, v, t);
 		seq = t->seq;
 	} else {
@@ -824,6 +841,8 @@ static int32_t bvt_take(struct baton_region *r, uint32_t v, const struct baton_h
 		s->a.rest = 0;
 		s->a.service_ns = h->service_ns;
 		s->a.stopped_ns = h->since_run_ns < now ? now - h->since_run_ns : 0;
+		if (s->on != 0)
+			note_running(r, v, s->on - 1);
 	}
 	if (waited) {
 		enqueue(r, v, seq);
@@ -841,7 +860,7 @@ static uint32_t bvt_dump(struct baton_region *r, char *buf, uint32_t size, uint6
 	kit_put(&t, "borrowed virtual time");
 	kit_put_field(&t, "allowance_us", baton_param(r, ALLOWANCE_US));
 	kit_put_field(&t, "svt", svt);
-	kit_put_field(&t, "waiting", q->by_a.count);
+	kit_put_field(&t, "waiting", q->plain.count + q->warped.count);
 	kit_put(&t, "\n");
 	for (uint32_t v = 0; v < r->vcpu_slots && t.length < size; v++) {
 		struct bvt_vcpu *s = bvt_vcpu(r, v);
@@ -864,11 +883,11 @@ static uint32_t bvt_dump(struct baton_region *r, char *buf, uint32_t size, uint6
 }
 
 BATON_SCHEDULER(
-    bvt, .version = "1.0",
+    bvt, .version = "1.1",
     .description = "Borrowed virtual time: shares by weight, low latency by warping (Duda and Cheriton 1999)",
-    .state_version = 1, .pool_state_size = sizeof(struct bvt_pool), .vcpu_state_size = sizeof(struct bvt_vcpu),
-    .parameters = bvt_parameters, .parameter_count = sizeof bvt_parameters / sizeof bvt_parameters[0],
-    .attach = bvt_attach, .admit = bvt_admit, .retire = bvt_retire, .wake = bvt_wake, .sleep = bvt_sleep,
-    .start = bvt_start, .stop = bvt_stop, .tick = bvt_tick, .boost = bvt_boost, .set = bvt_set, .choose = bvt_choose,
-    .preempts = bvt_preempts, .priority = bvt_priority, .choose_console = bvt_choose_console, .give = bvt_give,
-    .take = bvt_take, .dump = bvt_dump);
+    .state_version = 2, .pool_state_size = sizeof(struct bvt_pool), .vcpu_state_size = sizeof(struct bvt_vcpu),
+    .vm_state_size = sizeof(struct bvt_vm), .parameters = bvt_parameters,
+    .parameter_count = sizeof bvt_parameters / sizeof bvt_parameters[0], .attach = bvt_attach, .admit = bvt_admit,
+    .retire = bvt_retire, .wake = bvt_wake, .sleep = bvt_sleep, .start = bvt_start, .stop = bvt_stop, .tick = bvt_tick,
+    .boost = bvt_boost, .set = bvt_set, .choose = bvt_choose, .preempts = bvt_preempts, .priority = bvt_priority,
+    .choose_console = bvt_choose_console, .give = bvt_give, .take = bvt_take, .dump = bvt_dump);
