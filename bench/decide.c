@@ -24,10 +24,10 @@
 #include "report.h"
 #include "sched/loader/image.h"
 
-#define VM_VCPUS   4
-#define SLICE_NS   NSEC_PER_MSEC
-#define BATCH	   64
-#define ALARMS_MAX 256
+#define VM_VCPUS     4
+#define SLICE_MAX_NS (10 * NSEC_PER_MSEC)
+#define BATCH	     64
+#define ALARMS_MAX   256
 
 /* ---- a world without anything but a region ---- */
 
@@ -37,6 +37,7 @@ struct field {
 	size_t bytes;
 	uint32_t pcpus, vcpus; /* vCPUs that were admitted */
 	uint64_t now_ns, rng;
+	uint64_t slice_ns; /* of the last decision */
 	uint64_t started_ns[BATON_PCPUS_MAX];
 	uint32_t pcpu;					  /* who asks next, in turn */
 	uint32_t asked;					  /* or this one, because of a kick; BATON_NONE */
@@ -111,10 +112,14 @@ static bool field_new(struct field *f, const struct baton_scheduler *ops, uint32
 				 .vm_slots = vms,
 				 .vcpu_slots = vcpus,
 				 .slice_min_ns = 100 * NSEC_PER_USEC,
-				 .slice_max_ns = NSEC_PER_SEC};
+				 .slice_max_ns = SLICE_MAX_NS};
 
-	*f = (struct field){
-	    .ops = ops, .pcpus = pcpus, .now_ns = NSEC_PER_SEC, .rng = 88172645463325252u, .asked = BATON_NONE};
+	*f = (struct field){.ops = ops,
+			    .pcpus = pcpus,
+			    .now_ns = NSEC_PER_SEC,
+			    .slice_ns = NSEC_PER_MSEC,
+			    .rng = 88172645463325252u,
+			    .asked = BATON_NONE};
 	r.pcpus = place(&end, pcpus * sizeof(struct baton_pcpu));
 	r.vms = place(&end, vms * sizeof(struct baton_vm));
 	r.vcpus = place(&end, vcpus * sizeof(struct baton_vcpu));
@@ -200,7 +205,7 @@ static inline void decide(struct field *f, bool mix)
 	uint32_t p = f->asked, why = BATON_STOP_PREEMPTED;
 	struct baton_choice c;
 
-	f->now_ns += SLICE_NS / f->pcpus;
+	f->now_ns += f->slice_ns / f->pcpus; /* so each pCPU's runs last as long as slices do on average */
 	if (f->alarm_count > 0 && f->alarms[f->alarm_count - 1] <= f->now_ns)
 		tick(f);
 	if (p == BATON_NONE) {
@@ -223,6 +228,7 @@ static inline void decide(struct field *f, bool mix)
 	baton_vcpu(f->region, c.vcpu)->state = BATON_VCPU_RUNNING;
 	baton_vcpu(f->region, c.vcpu)->pcpu = p;
 	f->started_ns[p] = f->now_ns;
+	f->slice_ns = MAX(f->region->slice_min_ns, c.slice_ns == 0 ? SLICE_MAX_NS : MIN(c.slice_ns, SLICE_MAX_NS));
 	if (f->ops->start)
 		f->ops->start(f->region, c.vcpu, p, f->now_ns);
 }
