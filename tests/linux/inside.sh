@@ -133,5 +133,8 @@ console() {
 	until_true 60 says shell 'six times seven is 42'
 }
 
+# shellcheck source=tests/linux/devices.sh
+source "$(dirname "$0")/devices.sh"
+
 "$name"
 echo "passed: $name"
