@@ -34,8 +34,7 @@
 
 enum baton_call {
 	BATON_CALL_IDENTIFY = 0, /* -> BATON_GUEST_MAGIC; rbx = BATON_GUEST_ABI */
-	BATON_CALL_YIELD =
-	    1, /* (waits for I/O ? 1 : 0): give up the pCPU, stay runnable; seed: "yield the ownership" */
+	BATON_CALL_YIELD = 1, /* (enum baton_yield): give up the pCPU, stay runnable; seed: "yield the ownership" */
 	BATON_CALL_BLOCK = 2, /* (ns): sleep that long, or until an event (0 = only an event); -> 0 time, 1 event */
 	BATON_CALL_CLOCK = 3, /* -> the monitor's clock in ns; rbx = frequency of the guest's TSC in kHz */
 	BATON_CALL_HEARTBEAT =
@@ -68,6 +67,13 @@ enum baton_call {
 	    41,			    /* (bytes sent before): the mailbox's content follows them; -> bytes sent so far; no
 				       * reply text. -BATON_EINVAL: not what comes next; -BATON_ESRCH: no upload is begun */
 	BATON_CALL_UPLOAD_END = 42, /* all pieces were sent; checks the digest */
+};
+
+/* What a vCPU that yields waits for. */
+enum baton_yield {
+	BATON_YIELD_NOTHING = 0, /* others may go first */
+	BATON_YIELD_IO = 1,	 /* a device */
+	BATON_YIELD_SPINS = 2,	 /* another vCPU of its VM, which holds a lock: schedulers hear of it (spin) */
 };
 
 /*

@@ -15,11 +15,6 @@
 #include "cli/output.h"
 #ifdef HAVE_PROBE
 #include "host/probe.h"
-
-/* Above this, CARRIER_AUTO gives each vCPU a thread of its own (host.c decides; here it is only told). */
-#ifndef MIGRATION_DEAR_NS
-#define MIGRATION_DEAR_NS (2 * NSEC_PER_MSEC)
-#endif
 #endif
 
 enum verdict { GOOD, POOR, BAD };

@@ -7,10 +7,9 @@
 
 #include "base/log.h"
 #include "host/internal.h"
+#include "host/probe.h"
 
-/* Own threads pay off where moving a vCPU to another thread costs more than a futex hand-over across CPUs would. */
-#define MIGRATION_DEAR_NS (2 * NSEC_PER_MSEC)
-#define AT_REST_POLL_US	  200
+#define AT_REST_POLL_US 200
 
 /* ---- what the pool asks of a host ---- */
 

@@ -4,6 +4,27 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define LARGE_PAGE (2 * MIB)
+
+/*
+ * Address space that begins at a large page: only where guest-physical and host addresses agree in their lower bits can KVM
+ * map large pages, and small ones cost the guest an exit each on first touch and longer page walks for ever.
+ */
+static void *map_aligned(uint64_t size)
+{
+	char *p = mmap(NULL, size + LARGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		       0);
+	uint64_t before;
+
+	if (p == MAP_FAILED)
+		return p;
+	before = -(uintptr_t)p % LARGE_PAGE;
+	if (before > 0)
+		munmap(p, before);
+	munmap(p + before + size, LARGE_PAGE - before);
+	return p + before;
+}
+
 int gmem_init(struct gmem *g, uint64_t size, struct error *e)
 {
 	void *p;
@@ -11,7 +32,7 @@ int gmem_init(struct gmem *g, uint64_t size, struct error *e)
 	if (size == 0 || size % GMEM_PAGE != 0 || size > SIZE_MAX / 2)
 		return error_set(e, -EINVAL, "guest memory of %llu bytes is not possible: give a multiple of 4096",
 				 (unsigned long long)size);
-	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	p = map_aligned(size);
 	if (p == MAP_FAILED)
 		return error_set(e, -ENOMEM, "no address space for %llu MiB of guest memory: give the VM less",
 				 (unsigned long long)(size / MIB));

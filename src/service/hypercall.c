@@ -34,7 +34,17 @@ static enum vcpu_next call_identify(struct ring *r)
 
 static enum vcpu_next call_yield(struct ring *r)
 {
-	return r->call->arg[0] ? VCPU_YIELD_IO : VCPU_YIELD;
+	switch (r->call->arg[0]) {
+	case BATON_YIELD_NOTHING:
+		return VCPU_YIELD;
+	case BATON_YIELD_IO:
+		return VCPU_YIELD_IO;
+	case BATON_YIELD_SPINS:
+		return VCPU_SPIN;
+	default:
+		r->call->result = -BATON_EINVAL;
+		return VCPU_RESUME;
+	}
 }
 
 static enum vcpu_next call_block(struct ring *r)

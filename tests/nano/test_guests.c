@@ -20,6 +20,7 @@ static void every_kind_runs_and_beats_without_holes(void **unused)
 	    {"waker", "beat_ms=20 period_us=1000 work=2", 2},
 	    {"yielder", "beat_ms=20", 1},
 	    {"yielder", "beat_ms=20 io=1 work=3", 2},
+	    {"locker", "beat_ms=20", 4},
 	    {"exits", "beat_ms=20", 1},
 	    {"echo", "beat_ms=20", 2},
 	};
