@@ -175,7 +175,7 @@ static void refresh(struct world *w, struct instance *i, uint32_t v)
 		*baton_vm(i->region, from->vm) = w->vms[from->vm];
 }
 
-/* 0, or the refusal, whose reason stays in the scratch. */
+/* 0, or the refusal, whose reason is noted. */
 static int32_t admit(struct world *w, struct instance *i, uint32_t v, struct instance *from)
 {
 	struct vcpu *s = &w->vcpus[v];
@@ -192,8 +192,11 @@ static int32_t admit(struct world *w, struct instance *i, uint32_t v, struct ins
 	if (i->ops->admit)
 		r = i->ops->admit(i->region, v, w->now);
 	calling = NULL;
-	if (r < 0)
+	if (r < 0) {
+		memcpy(w->reason, baton_scratch(i->region), sizeof w->reason - 1);
+		memset(baton_scratch(i->region), 0, BATON_REASON_MAX);
 		return r;
+	}
 	if (from && from->ops->give && i->ops->take) {
 		struct baton_history *h = baton_scratch(from->region), *to = baton_scratch(i->region);
 
@@ -212,7 +215,7 @@ static int32_t admit(struct world *w, struct instance *i, uint32_t v, struct ins
 	return 0;
 }
 
-uint32_t world_join(struct world *w, const struct baton_scheduler *ops, int64_t first_parameter, uint32_t from)
+uint32_t world_try_join(struct world *w, const struct baton_scheduler *ops, int64_t first_parameter, uint32_t from)
 {
 	struct instance *i = instance_new(w, ops);
 	uint32_t n;
@@ -225,10 +228,21 @@ uint32_t world_join(struct world *w, const struct baton_scheduler *ops, int64_t 
 		*(int64_t *)(void *)((char *)i->region + i->region->params) = first_parameter;
 	memcpy((char *)i->region + i->region->vms, w->vms, sizeof w->vms);
 	CALL(w, i, attach, w->now);
-	for (uint32_t v = 0; v < WORLD_VCPUS; v++)
-		if (w->vcpus[v].state != BATON_VCPU_FREE)
-			require(w, admit(w, i, v, from < WORLD_INSTANCES ? w->instances[from] : NULL) == 0,
-				"admit refused: %s", (const char *)baton_scratch(i->region));
+	for (uint32_t v = 0; v < WORLD_VCPUS; v++) {
+		if (w->vcpus[v].state == BATON_VCPU_FREE ||
+		    admit(w, i, v, from < WORLD_INSTANCES ? w->instances[from] : NULL) == 0)
+			continue;
+		world_detach(w, n);
+		return BATON_NONE;
+	}
+	return n;
+}
+
+uint32_t world_join(struct world *w, const struct baton_scheduler *ops, int64_t first_parameter, uint32_t from)
+{
+	uint32_t n = world_try_join(w, ops, first_parameter, from);
+
+	require(w, n != BATON_NONE, "%s refuses: %s", ops->name, w->reason);
 	return n;
 }
 
@@ -574,6 +588,7 @@ uint32_t world_vm(struct world *w, uint32_t weight, uint64_t warp_ns, uint64_t l
 
 int32_t world_try_vcpu(struct world *w, uint32_t vm, struct behaviour does, uint64_t affinity, uint32_t *ret)
 {
+	struct instance *i;
 	uint32_t v = 0;
 
 	while (v < WORLD_VCPUS && w->vcpus[v].state != BATON_VCPU_FREE)
@@ -595,6 +610,7 @@ int32_t world_try_vcpu(struct world *w, uint32_t vm, struct behaviour does, uint
 			if (w->instances[n])
 				retire(w, w->instances[n], v);
 		w->vcpus[v] = (struct vcpu){.state = BATON_VCPU_FREE};
+		for_each_instance(w, i) refresh(w, i, v);
 		return r;
 	}
 	if (ret)
@@ -607,7 +623,7 @@ uint32_t world_vcpu(struct world *w, uint32_t vm, struct behaviour does, uint64_
 	uint32_t v = BATON_NONE;
 	int32_t r = world_try_vcpu(w, vm, does, affinity, &v);
 
-	require(w, r == 0, "admit refused: %d", r);
+	require(w, r == 0, "admit refused: %s", w->reason);
 	return v;
 }
 

@@ -90,8 +90,9 @@ struct world {
 	struct vcpu vcpus[WORLD_VCPUS];
 	struct instance *instances[WORLD_INSTANCES];
 	uint32_t decider;
-	bool may_idle;	  /* by the policy's definition a pCPU may be idle while somebody waits */
-	bool offers_idle; /* a woken vCPU is offered to an idle pCPU whatever the policy says */
+	char reason[BATON_REASON_MAX]; /* of the last refusal */
+	bool may_idle;		       /* by the policy's definition a pCPU may be idle while somebody waits */
+	bool offers_idle;	       /* a woken vCPU is offered to an idle pCPU whatever the policy says */
 	uint64_t steps, decisions, migrations;
 	void (*each_step)(struct world *w);
 };
@@ -107,12 +108,14 @@ uint64_t world_random(struct world *w, uint64_t below);
  * `from`, the vCPUs come with the history that this one gives. */
 uint32_t world_attach(struct world *w, const struct baton_scheduler *ops, int64_t first_parameter);
 uint32_t world_join(struct world *w, const struct baton_scheduler *ops, int64_t first_parameter, uint32_t from);
+/* The same, but BATON_NONE when it refuses somebody, with the reason in w->reason. */
+uint32_t world_try_join(struct world *w, const struct baton_scheduler *ops, int64_t first_parameter, uint32_t from);
 void world_detach(struct world *w, uint32_t i);
 
 uint32_t world_vm(struct world *w, uint32_t weight, uint64_t warp_ns, uint64_t limit_ns, uint64_t unwarp_ns);
 /* A vCPU that is woken at once. affinity 0 = everywhere. */
 uint32_t world_vcpu(struct world *w, uint32_t vm, struct behaviour does, uint64_t affinity);
-/* The same, if every instance admits it; else the refusal: the reason is in the scratch of the one that refused. */
+/* The same, if every instance admits it; else the refusal, with its reason in w->reason. */
 int32_t world_try_vcpu(struct world *w, uint32_t vm, struct behaviour does, uint64_t affinity, uint32_t *ret);
 void world_remove(struct world *w, uint32_t v);
 /* One event; world_run: all until then. */
@@ -139,5 +142,6 @@ bool world_alike(struct world *w, uint32_t i, uint32_t j);
 int64_t world_dumped(struct world *w, uint32_t i, uint32_t v, const char *field);
 
 extern const struct baton_scheduler baton_scheduler_rr, baton_scheduler_bvt, baton_scheduler_fair;
+extern const struct baton_scheduler baton_scheduler_edf, baton_scheduler_gang, baton_scheduler_partition;
 
 #endif
