@@ -2,58 +2,33 @@
 /*
  * fair.c - earliest eligible virtual deadline first (Stoica and Abdel-Wahab 1995), with shares of VMs or of vCPUs.
  *
- * An *account* pays for running: a VM's, which all of its vCPUs share (group = 1), or each vCPU's own (group = 0).
+ * An account (baton/kit_share.h: position x, virtual time V, lag V - x) is a VM's, which all of its vCPUs share (group = 1),
+ * or each vCPU's own (group = 0).
  *
- *   position   x of an account grows by ns * K / weight while one of its vCPUs runs, twice as fast while two do. The
- *              remainder of the division is kept: nothing is lost. K = 4: a unit is 64 ns at the default weight of 256.
- *   V          virtual time of the pool: the mean x of the active accounts (some vCPU of theirs runs or waits), by weight.
- *              The pool's `sum` is that of weight * (x - base) and grows by K per ns and running vCPU: O(1).
- *   lag        V - x: what an account is owed (> 0) or has received ahead, in virtual time.
- *   request    what a vCPU asks for: a slice, from a start s to a deadline d = s + slice * K / weight. The first one after a
+ *   request    what a vCPU asks for: a slice, from a start s to a deadline d = s + slice by weight. The first one after a
  *              wake-up starts at x; later ones behind the rest that other vCPUs of the same account still ask for.
  *              Who is put aside in the middle keeps its request. After a wake-up, d is not later than what V will be
  *              latency_ns from then: the hint makes a vCPU sooner, never richer.
  *   eligible   s <= V. The eligible vCPU with the earliest d runs; if there is none that may, the one with the least s.
  *
  * Two queues hold those who wait, `eligible` by d and `early` by s. Who is overtaken by V moves from the one to the other
- * in the next event, once per request: choose looks at two tops, and each event takes O(log n) on average over events.
+ * in the next event, once per request and MOVES at most in one event: choose looks at two tops, and each event takes
+ * O(log n).
  *
- * Sleep. An account that ceases to be active keeps its x. When it comes back, x beyond V is debt that V has not worked off
- * yet, and stays (as far as its vCPUs could have run into debt, LAGS slices each); below V it gets back the lag that it
- * left with, one slice at most. Lags are measured against the others' mean, so that no nap changes one.
- *
- * What cannot be used is not owed. A vCPU that runs all the time and still falls behind (its weight asks for more than a
- * whole pCPU) has its lag cut to one slice, else it would draw V away from all others. Accounts whose vCPU may not run on
- * all pCPUs have no say in V, since the load of few pCPUs may differ from that of all; and when they become active, x
- * is near that of the vCPU that runs where theirs ran last.
+ * Accounts whose vCPU may not run on all pCPUs do not count in V, since the load of few pCPUs may differ from that of all;
+ * and when they become active, x is near that of the vCPU that runs where theirs competes.
  *
  * Several pCPUs: one order for all. Who ran last elsewhere counts as later by what the move costs, a slice at most.
  * A woken vCPU takes an idle pCPU, else one where the deadline is later than its own: that where it ran last, or that
  * with the latest of all.
  */
-#include "baton/kit_ready.h"
+#include "baton/kit_share.h"
 
-#define K	       4
 #define WEIGHT_DEFAULT 256
-#define LAGS	       2
+#define MOVES	       64
 #define PIN	       offsetof(struct fair_vcpu, pin)
 #define OWED_MAX_NS    INT64_C(100000000)
 #define SECOND	       INT64_C(1000000000)
-#define NEAR	       (SECOND * K / WEIGHT_DEFAULT)
-
-struct fair_account {
-	int64_t x;	     /* position at settled_ns */
-	int64_t lag;	     /* what it left with; 0 while it is active */
-	int64_t left_ns;     /* what is left of its vCPUs' requests, at settled_ns */
-	int64_t slice;	     /* of the pool, in its virtual time */
-	uint64_t settled_ns; /* x is paid until then */
-	uint32_t rest;	     /* remainder of x, below weight */
-	uint32_t weight;     /* 0 = no vCPU yet */
-	uint32_t members;    /* its vCPUs */
-	uint32_t active;     /* those that run or wait */
-	uint32_t running;
-	uint32_t counts; /* it is active and has a say in V */
-};
 
 /* What a vCPU asks for; also part of its history record. */
 struct fair_request {
@@ -69,16 +44,12 @@ struct fair_vcpu {
 	uint64_t service_ns, stopped_ns;
 	uint32_t on;	   /* pCPU where it runs + 1 */
 	uint32_t admitted; /* 1 = yes */
-	struct fair_account own;
+	struct kit_account own;
 	struct kit_pin pin;
 };
 
 struct fair_pool {
-	int64_t base;	 /* V at the last event that changed it */
-	int64_t sum;	 /* of weight * (x - base) + rest over the accounts that count, at summed_ns */
-	int64_t weight;	 /* of these accounts */
-	int64_t running; /* vCPUs of these accounts */
-	uint64_t summed_ns;
+	struct kit_shares shares;
 	uint64_t seq;
 	uint64_t timeline; /* name of this virtual time: when it was attached */
 	uint64_t joined;   /* another one that it continues (take) */
@@ -95,12 +66,9 @@ struct fair_pool {
 struct fair_tail {
 	struct fair_request q;
 	uint64_t timeline, pool_seq;
-	int64_t base;
-	int64_t x, lag;
+	struct kit_account_past account;
 	uint64_t stopped_ns;
-	uint32_t rest, weight;
-	uint32_t group, counts, eligible;
-	uint32_t reserved;
+	uint32_t group, eligible;
 };
 _Static_assert(sizeof(struct fair_tail) <= sizeof((struct baton_history){0}.tail), "a tail has 256 bytes");
 
@@ -142,7 +110,7 @@ static struct fair_vcpu *fair_vcpu(struct baton_region *r, uint32_t v)
 	return baton_vcpu_state(r, v);
 }
 
-static struct fair_account *account(struct baton_region *r, uint32_t v)
+static struct kit_account *account(struct baton_region *r, uint32_t v)
 {
 	return fair_pool(r)->group ? baton_vm_state(r, baton_vcpu(r, v)->vm) : &fair_vcpu(r, v)->own;
 }
@@ -159,69 +127,6 @@ static int64_t slice_ns(struct baton_region *r)
 
 /* ---- virtual time ---- */
 
-static int64_t floor_div(int64_t a, int64_t b)
-{
-	return a / b - (a % b < 0);
-}
-
-static int64_t virtual(int64_t ns, uint32_t weight)
-{
-	return ns * K / weight;
-}
-
-static int64_t real(int64_t units, uint32_t weight)
-{
-	int64_t ns;
-
-	if (__builtin_mul_overflow(units, (int64_t)weight, &ns))
-		return units < 0 ? INT64_MIN : INT64_MAX;
-	return ns / K;
-}
-
-static void pay(struct fair_account *a, uint64_t now)
-{
-	uint64_t ran = (now - a->settled_ns) * a->running, sum;
-
-	a->settled_ns = now;
-	if (ran == 0)
-		return;
-	a->left_ns -= (int64_t)ran;
-	sum = ran * K + a->rest;
-	a->x += (int64_t)(sum / a->weight);
-	a->rest = (uint32_t)(sum % a->weight);
-}
-
-static int64_t share(const struct fair_pool *q, const struct fair_account *a)
-{
-	return a->weight * (a->x - q->base) + a->rest;
-}
-
-/* Before anybody begins or ceases to run or to count. */
-static void add_up(struct fair_pool *q, uint64_t now)
-{
-	q->sum += q->running * K * (int64_t)(now - q->summed_ns);
-	q->summed_ns = now;
-}
-
-static void settle(struct fair_pool *q, struct fair_account *a, uint64_t now)
-{
-	add_up(q, now);
-	pay(a, now);
-}
-
-static int64_t v_at(const struct fair_pool *q, uint64_t now)
-{
-	if (q->weight == 0)
-		return q->base;
-	return q->base + floor_div(q->sum + q->running * K * (int64_t)(now - q->summed_ns), q->weight);
-}
-
-static void set_base(struct fair_pool *q, int64_t v)
-{
-	q->sum -= q->weight * (v - q->base);
-	q->base = v;
-}
-
 /* V moves on to now, and those whom it overtakes become eligible. */
 static void advance(struct baton_region *r, uint64_t now)
 {
@@ -229,115 +134,29 @@ static void advance(struct baton_region *r, uint64_t now)
 	uint32_t v;
 
 	q->lived = 1;
-	add_up(q, now);
-	set_base(q, v_at(q, now));
-	while (q->early.count > 0) {
+	kit_shares_advance(&q->shares, now);
+	for (int n = 0; n < MOVES && q->early.count > 0; n++) {
 		v = kit_ready_least(r, &q->early, PIN);
-		if (fair_vcpu(r, v)->q.start > q->base)
+		if (fair_vcpu(r, v)->q.start > q->shares.base)
 			break;
 		kit_ready_remove(r, &q->early, PIN, v);
 		kit_ready_insert(r, &q->eligible, PIN, v, fair_vcpu(r, v)->q.deadline, fair_vcpu(r, v)->q.seq);
 	}
 }
 
-/* ---- accounts: both are settled at the present time when these are called ---- */
-
-static void count(struct fair_pool *q, struct fair_account *a, int sign)
-{
-	q->sum += sign * share(q, a);
-	q->weight += sign * (int64_t)a->weight;
-	q->running += sign * (int64_t)a->running;
-}
-
-static int pinned(struct baton_region *r, uint32_t v)
-{
-	uint64_t missing = 0;
-
-	for (uint32_t i = 0; i < kit_words(r); i++)
-		missing |= ~baton_vcpu(r, v)->affinity[i] & kit_word_all(r, i);
-	return missing != 0;
-}
-
-/* Where a pinned vCPU competes: where it ran last, or on the first pCPU that it may use. */
-static uint32_t home_of(struct baton_region *r, uint32_t v)
-{
-	uint32_t home = baton_vcpu(r, v)->pcpu, i = 0;
-
-	if (home < r->pcpu_slots && baton_allowed(r, v, home))
-		return home;
-	while (i < kit_words(r) && baton_vcpu(r, v)->affinity[i] == 0)
-		i++;
-	home = i < kit_words(r) ? i * 64 + (uint32_t)__builtin_ctzll(baton_vcpu(r, v)->affinity[i]) : 0;
-	return home < r->pcpu_slots ? home : 0;
-}
-
 /* The virtual time that v's account is placed by: V, but for a pinned vCPU near that of who runs where it competes. */
-static int64_t here(struct baton_region *r, uint32_t v, const struct fair_account *a)
+static int64_t here(struct baton_region *r, uint32_t v, const struct kit_account *a)
 {
 	struct fair_pool *q = fair_pool(r);
 	uint32_t running;
 	int64_t start;
 
-	if (!pinned(r, v) || (running = q->on[home_of(r, v)]) == 0)
-		return q->base;
+	if (!kit_pinned(r, v) || (running = q->on[kit_pinned_home(r, v)]) == 0)
+		return q->shares.base;
 	start = fair_vcpu(r, running - 1)->q.start;
-	if (q->base > start + LAGS * a->slice)
-		return start + LAGS * a->slice;
-	return q->base < start - LAGS * a->slice ? start - LAGS * a->slice : q->base;
-}
-
-static void activate(struct baton_region *r, uint32_t v, struct fair_account *a)
-{
-	struct fair_pool *q = fair_pool(r);
-	int64_t v_here = here(r, v, a), most = v_here + a->slice * LAGS * (int64_t)a->members;
-
-	if (a->x > most)
-		a->x = most;
-	else if (a->x < v_here)
-		a->x = v_here - a->lag;
-	a->lag = 0;
-	a->counts = !pinned(r, v);
-	if (a->counts)
-		count(q, a, 1);
-}
-
-static void deactivate(struct fair_pool *q, struct fair_account *a)
-{
-	int64_t lag;
-
-	if (a->counts)
-		count(q, a, -1);
-	a->counts = 0;
-	a->left_ns = 0;
-	lag = q->base - a->x;
-	if (q->weight > 0)
-		lag += floor_div(q->sum, q->weight);
-	a->lag = lag > a->slice ? a->slice : lag > 0 ? lag : 0;
-}
-
-/* One of its vCPUs has run, with `before` of lag when it began, and it is behind by more than a slice: as nobody of the
- * account waits, it could not have used more. V follows x by the account's part of all weights. */
-static void cut_lag(struct baton_region *r, struct fair_account *a, int64_t before, uint64_t now)
-{
-	struct fair_pool *q = fair_pool(r);
-	int64_t most = before > a->slice ? before : a->slice, others = q->weight - a->weight, x;
-
-	if (!a->counts || q->base - a->x <= most || others <= 0 || a->active > a->running + 1)
-		return;
-	if (__builtin_mul_overflow(q->base - a->x - most, q->weight, &x))
-		x = INT64_MAX;
-	q->sum -= share(q, a);
-	a->x += x / others;
-	q->sum += share(q, a);
-	advance(r, now);
-}
-
-static void reweigh(struct baton_region *r, struct fair_account *a, uint32_t weight)
-{
-	if (a->weight != 0)
-		a->rest = (uint32_t)((uint64_t)a->rest * weight / a->weight);
-	a->weight = weight;
-	a->slice = virtual(slice_ns(r), weight);
+	if (q->shares.base > start + KIT_DEBTS * a->slice)
+		return start + KIT_DEBTS * a->slice;
+	return q->shares.base < start - KIT_DEBTS * a->slice ? start - KIT_DEBTS * a->slice : q->shares.base;
 }
 
 /* ---- requests ---- */
@@ -347,7 +166,7 @@ static void reweigh(struct baton_region *r, struct fair_account *a, uint32_t wei
 static void ask_for(struct baton_region *r, uint32_t v, int64_t start, int woken)
 {
 	struct fair_pool *q = fair_pool(r);
-	struct fair_account *a = account(r, v);
+	struct kit_account *a = account(r, v);
 	struct fair_vcpu *s = fair_vcpu(r, v);
 	uint64_t hint = baton_vm(r, baton_vcpu(r, v)->vm)->latency_ns;
 	int64_t length = a->slice, left = slice_ns(r);
@@ -356,12 +175,13 @@ static void ask_for(struct baton_region *r, uint32_t v, int64_t start, int woken
 		length /= a->active;
 		left /= a->active;
 	}
-	if (woken && hint > 0 && hint < (uint64_t)SECOND && q->weight > 0) {
-		int64_t soon = (int64_t)hint * K * (q->running > 0 ? q->running : 1) / q->weight;
+	if (woken && hint > 0 && hint < (uint64_t)SECOND && q->shares.weight > 0) {
+		int64_t soon =
+		    (int64_t)hint * KIT_UNITS * (q->shares.running > 0 ? q->shares.running : 1) / q->shares.weight;
 
 		if (soon < length) {
 			length = soon;
-			left = real(soon, a->weight);
+			left = kit_real(soon, a->weight);
 		}
 	}
 	if (left < (int64_t)r->slice_min_ns)
@@ -372,19 +192,13 @@ static void ask_for(struct baton_region *r, uint32_t v, int64_t start, int woken
 	a->left_ns += left;
 }
 
-/* Where the next request of an account starts: behind what is asked for already. */
-static int64_t behind(const struct fair_account *a)
-{
-	return a->left_ns > 0 ? a->x + virtual(a->left_ns, a->weight) : a->x;
-}
-
 static void enqueue(struct baton_region *r, uint32_t v, uint64_t seq)
 {
 	struct fair_pool *q = fair_pool(r);
 	struct fair_request *f = &fair_vcpu(r, v)->q;
 
 	f->seq = seq;
-	if (f->start <= q->base)
+	if (f->start <= q->shares.base)
 		kit_ready_insert(r, &q->eligible, PIN, v, f->deadline, seq);
 	else
 		kit_ready_insert(r, &q->early, PIN, v, f->start, seq);
@@ -399,11 +213,10 @@ static void dequeue(struct baton_region *r, uint32_t v)
 /* v runs or waits from now on. */
 static void begin(struct baton_region *r, uint32_t v, uint64_t now)
 {
-	struct fair_account *a = account(r, v);
+	struct kit_account *a = account(r, v);
 
-	settle(fair_pool(r), a, now);
-	if (a->active++ == 0)
-		activate(r, v, a);
+	kit_account_settle(&fair_pool(r)->shares, a, now);
+	kit_account_enter(&fair_pool(r)->shares, a, here(r, v, a), !kit_pinned(r, v));
 	ask_for(r, v, a->x, 1);
 }
 
@@ -411,13 +224,11 @@ static void begin(struct baton_region *r, uint32_t v, uint64_t now)
 static void end(struct baton_region *r, uint32_t v, uint64_t now)
 {
 	struct fair_pool *q = fair_pool(r);
-	struct fair_account *a = account(r, v);
+	struct kit_account *a = account(r, v);
 
 	dequeue(r, v);
-	settle(q, a, now);
-	a->left_ns -= fair_vcpu(r, v)->q.left_ns;
-	if (--a->active == 0)
-		deactivate(q, a);
+	kit_account_settle(&q->shares, a, now);
+	kit_account_leave(&q->shares, a, fair_vcpu(r, v)->q.left_ns);
 }
 
 /* ---- those who run ---- */
@@ -431,18 +242,16 @@ static void note_deadline(struct fair_pool *q, uint32_t pcpu, int64_t deadline)
 static void runs(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t now)
 {
 	struct fair_pool *q = fair_pool(r);
-	struct fair_account *a = account(r, v);
+	struct kit_account *a = account(r, v);
 	struct fair_vcpu *s = fair_vcpu(r, v);
 
-	settle(q, a, now);
-	a->running++;
-	if (a->counts)
-		q->running++;
-	if (q->weight == 0 && s->q.start > q->base)
-		q->base = s->q.start; /* only pinned ones are there: V goes with them */
+	kit_account_settle(&q->shares, a, now);
+	kit_account_start(&q->shares, a);
+	if (q->shares.weight == 0 && s->q.start > q->shares.base)
+		q->shares.base = s->q.start; /* only pinned ones are there: V goes with them */
 	s->on = pcpu + 1;
 	s->from_ns = now;
-	s->q.lag = q->base - a->x;
+	s->q.lag = q->shares.base - a->x;
 	q->on[pcpu] = v + 1;
 	kit_idle_start(&q->idle, pcpu);
 	note_deadline(q, pcpu, s->q.deadline);
@@ -452,7 +261,7 @@ static void runs(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t now
 static void runs_no_more(struct baton_region *r, uint32_t v, uint64_t now)
 {
 	struct fair_pool *q = fair_pool(r);
-	struct fair_account *a = account(r, v);
+	struct kit_account *a = account(r, v);
 	struct fair_vcpu *s = fair_vcpu(r, v);
 	uint32_t pcpu = s->on - 1;
 
@@ -460,9 +269,7 @@ static void runs_no_more(struct baton_region *r, uint32_t v, uint64_t now)
 		return;
 	s->q.left_ns -= (int64_t)(now - s->from_ns);
 	s->on = 0;
-	a->running--;
-	if (a->counts)
-		q->running--;
+	kit_account_stop(&q->shares, a);
 	if (q->on[pcpu] != v + 1)
 		return;
 	q->on[pcpu] = 0;
@@ -488,7 +295,7 @@ static int32_t fair_attach(struct baton_region *r, uint64_t now)
 	struct fair_pool *q = fair_pool(r);
 
 	q->timeline = now + 1;
-	q->summed_ns = now;
+	q->shares.summed_ns = now;
 	q->group = (uint32_t)baton_param(r, GROUP);
 	kit_tournament_init(&q->latest, r->pcpu_slots);
 	kit_ready_init(r, &q->early);
@@ -499,14 +306,14 @@ static int32_t fair_attach(struct baton_region *r, uint64_t now)
 static int32_t fair_admit(struct baton_region *r, uint32_t v, uint64_t now)
 {
 	struct fair_pool *q = fair_pool(r);
-	struct fair_account *a = account(r, v);
+	struct kit_account *a = account(r, v);
 	uint32_t state = baton_vcpu(r, v)->state, p;
 
 	fair_vcpu(r, v)->admitted = 1;
-	settle(q, a, now);
+	kit_account_settle(&q->shares, a, now);
 	if (a->members++ == 0) {
-		a->x = q->base;
-		reweigh(r, a, baton_weight(r, v));
+		a->x = q->shares.base;
+		kit_account_weigh(&q->shares, a, baton_weight(r, v), slice_ns(r));
 	}
 	if (state == BATON_VCPU_BLOCKED)
 		return 0;
@@ -525,16 +332,16 @@ static int32_t fair_admit(struct baton_region *r, uint32_t v, uint64_t now)
 static void fair_retire(struct baton_region *r, uint32_t v, uint64_t now)
 {
 	struct fair_pool *q = fair_pool(r);
-	struct fair_account *a = account(r, v);
+	struct kit_account *a = account(r, v);
 	int was_active = waits(r, v) || fair_vcpu(r, v)->on != 0;
 
 	advance(r, now);
-	settle(q, a, now);
+	kit_account_settle(&q->shares, a, now);
 	runs_no_more(r, v, now);
 	if (was_active)
 		end(r, v, now);
 	if (--a->members == 0)
-		*a = (struct fair_account){0};
+		*a = (struct kit_account){0};
 	*fair_vcpu(r, v) = (struct fair_vcpu){0};
 }
 
@@ -565,8 +372,8 @@ static int64_t after_the_next(struct baton_region *r, uint32_t pcpu, int64_t sta
 	struct fair_pool *q = fair_pool(r);
 	uint32_t next;
 
-	if (start <= q->base)
-		start = q->base + 1;
+	if (start <= q->shares.base)
+		start = q->shares.base + 1;
 	if (kit_ready_first(r, &q->eligible, PIN, pcpu, 0, BATON_NONE, NULL) != BATON_NONE)
 		return start;
 	next = kit_ready_first(r, &q->early, PIN, pcpu, 0, BATON_NONE, NULL);
@@ -576,12 +383,12 @@ static int64_t after_the_next(struct baton_region *r, uint32_t pcpu, int64_t sta
 static void fair_stop(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t ran_ns, uint32_t why, uint64_t now)
 {
 	struct fair_pool *q = fair_pool(r);
-	struct fair_account *a = account(r, v);
+	struct kit_account *a = account(r, v);
 	struct fair_vcpu *s = fair_vcpu(r, v);
 	int yields = why == BATON_STOP_YIELDED || why == BATON_STOP_IO;
 
 	advance(r, now);
-	pay(a, now);
+	kit_account_pay(a, now);
 	runs_no_more(r, v, now);
 	s->service_ns += ran_ns;
 	s->stopped_ns = now;
@@ -589,12 +396,13 @@ static void fair_stop(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_
 		end(r, v, now);
 		return;
 	}
-	cut_lag(r, a, yields ? 0 : s->q.lag, now);
+	if (kit_account_cut(&q->shares, a, yields ? 0 : s->q.lag))
+		advance(r, now);
 	if (yields || s->q.left_ns < (int64_t)r->slice_min_ns) {
 		int64_t start;
 
 		a->left_ns -= s->q.left_ns;
-		start = behind(a);
+		start = kit_account_behind(a);
 		ask_for(r, v, yields ? after_the_next(r, pcpu, start) : start, 0);
 		s->q.seq = ++q->seq;
 	}
@@ -610,21 +418,6 @@ static void fair_boost(struct baton_region *r, uint32_t vm, uint64_t now)
 
 /* ---- tuning ---- */
 
-/* Weights and slices count from now on: what has run is paid at the old ones, and no x jumps. */
-static void retune(struct baton_region *r, struct fair_account *a, uint32_t weight, uint64_t now)
-{
-	struct fair_pool *q = fair_pool(r);
-
-	if (a->weight == 0)
-		return; /* no vCPU */
-	settle(q, a, now);
-	if (a->counts)
-		count(q, a, -1);
-	reweigh(r, a, weight);
-	if (a->counts)
-		count(q, a, 1);
-}
-
 /* The accounts are others from now on: all vCPUs leave the old ones and join the new ones at V. */
 static void regroup(struct baton_region *r, uint64_t now)
 {
@@ -636,16 +429,16 @@ static void regroup(struct baton_region *r, uint64_t now)
 		for (uint32_t v = 0; v < r->vcpu_slots; v++) {
 			struct fair_vcpu *s = fair_vcpu(r, v);
 			uint32_t state = baton_vcpu(r, v)->state, pcpu = s->on - 1;
-			struct fair_account *a;
+			struct kit_account *a;
 
 			if (!s->admitted)
 				continue;
 			a = account(r, v);
-			settle(q, a, now);
+			kit_account_settle(&q->shares, a, now);
 			if (joining) {
 				if (a->members++ == 0) {
-					a->x = q->base;
-					reweigh(r, a, baton_weight(r, v));
+					a->x = q->shares.base;
+					kit_account_weigh(&q->shares, a, baton_weight(r, v), slice_ns(r));
 				}
 				if (state == BATON_VCPU_BLOCKED)
 					continue;
@@ -660,7 +453,7 @@ static void regroup(struct baton_region *r, uint64_t now)
 			if (pcpu != BATON_NONE || waits(r, v))
 				end(r, v, now);
 			if (--a->members == 0)
-				*a = (struct fair_account){0};
+				*a = (struct kit_account){0};
 		}
 	}
 }
@@ -676,10 +469,14 @@ static int32_t fair_set(struct baton_region *r, uint32_t scope, uint32_t vm, uin
 		regroup(r, now);
 		return 0;
 	}
-	for (uint32_t v = 0; v < r->vcpu_slots; v++)
-		if (fair_vcpu(r, v)->admitted && (scope == BATON_SCOPE_POOL || baton_vcpu(r, v)->vm == vm))
-			retune(r, account(r, v), baton_weight(r, v), now);
-	add_up(q, now);
+	for (uint32_t v = 0; v < r->vcpu_slots; v++) {
+		struct kit_account *a = account(r, v);
+
+		if (!fair_vcpu(r, v)->admitted || (scope == BATON_SCOPE_VM && baton_vcpu(r, v)->vm != vm))
+			continue;
+		kit_account_settle(&q->shares, a, now);
+		kit_account_weigh(&q->shares, a, baton_weight(r, v), slice_ns(r));
+	}
 	return 0;
 }
 
@@ -690,7 +487,7 @@ static int64_t away(struct baton_region *r)
 {
 	int64_t cost = (int64_t)r->migration_cost_ns, slice = slice_ns(r);
 
-	return virtual(cost < slice ? cost : slice, WEIGHT_DEFAULT);
+	return kit_virtual(cost < slice ? cost : slice, WEIGHT_DEFAULT);
 }
 
 static struct baton_choice fair_choose(struct baton_region *r, uint32_t pcpu, uint64_t now)
@@ -724,10 +521,10 @@ static uint32_t fair_preempts(struct baton_region *r, uint32_t woken, uint64_t n
 
 static int64_t lag_at(struct baton_region *r, uint32_t v, uint64_t now)
 {
-	struct fair_account a = *account(r, v);
+	struct kit_account a = *account(r, v);
 
-	pay(&a, now);
-	return v_at(fair_pool(r), now) - a.x;
+	kit_account_pay(&a, now);
+	return kit_shares_at(&fair_pool(r)->shares, now) - a.x;
 }
 
 /* What the VM is owed, in us: its account, or the best of its vCPUs. */
@@ -740,7 +537,7 @@ static int32_t fair_priority(struct baton_region *r, uint32_t vm, uint64_t now)
 
 		if (!fair_vcpu(r, v)->admitted || baton_vcpu(r, v)->vm != vm)
 			continue;
-		us = real(lag_at(r, v, now), account(r, v)->weight) / 1000;
+		us = kit_real(lag_at(r, v, now), account(r, v)->weight) / 1000;
 		best = us > best ? us : best;
 	}
 	return best > INT32_MAX ? INT32_MAX : (int32_t)best;
@@ -757,26 +554,19 @@ static int32_t fair_give(struct baton_region *r, uint32_t v, struct baton_histor
 {
 	struct fair_pool *q = fair_pool(r);
 	struct fair_vcpu *s = fair_vcpu(r, v);
-	struct fair_account a = *account(r, v);
+	struct kit_account *a = account(r, v);
 	uint64_t ran = s->on != 0 ? now - s->from_ns : 0;
-	struct fair_tail t;
+	struct fair_tail t = {.q = s->q,
+			      .timeline = q->timeline,
+			      .pool_seq = q->seq,
+			      .account = kit_account_save(&q->shares, *a, now),
+			      .stopped_ns = s->stopped_ns,
+			      .group = q->group,
+			      .eligible = kit_ready_has(&q->eligible, v) != 0};
 
-	pay(&a, now);
-	t = (struct fair_tail){.q = s->q,
-			       .timeline = q->timeline,
-			       .pool_seq = q->seq,
-			       .base = q->base,
-			       .x = a.x,
-			       .lag = a.lag,
-			       .stopped_ns = s->stopped_ns,
-			       .rest = a.rest,
-			       .weight = a.weight,
-			       .group = q->group,
-			       .counts = a.counts,
-			       .eligible = kit_ready_has(&q->eligible, v) != 0};
 	t.q.left_ns -= (int64_t)ran;
 	h->service_ns = s->service_ns + ran;
-	h->owed_ns = real(lag_at(r, v, now), a.weight) / (a.active > 0 ? a.active : 1);
+	h->owed_ns = kit_real(lag_at(r, v, now), a->weight) / (a->active > 0 ? a->active : 1);
 	h->since_run_ns = s->on != 0 ? 0 : now - s->stopped_ns;
 	kit_history(r, v, h, "fair", 1, &t, sizeof t);
 	return 0;
@@ -786,27 +576,16 @@ static int32_t fair_give(struct baton_region *r, uint32_t v, struct baton_histor
 static void take_exactly(struct baton_region *r, uint32_t v, const struct fair_tail *t, uint64_t now)
 {
 	struct fair_pool *q = fair_pool(r);
-	struct fair_account *a = account(r, v);
+	struct kit_account *a = account(r, v);
 	struct fair_vcpu *s = fair_vcpu(r, v);
 	int waited = waits(r, v);
 
 	q->joined = t->timeline;
 	q->seq = t->pool_seq > q->seq ? t->pool_seq : q->seq;
-	settle(q, a, now);
-	set_base(q, t->base);
-	if (a->counts)
-		count(q, a, -1);
-	a->x = t->x;
-	a->lag = t->lag;
-	a->rest = t->rest;
-	a->weight = t->weight;
-	reweigh(r, a, baton_weight(r, v));
-	if (a->active > 0)
-		a->counts = t->counts;
+	kit_account_settle(&q->shares, a, now);
+	kit_account_restore(&q->shares, a, &t->account);
 	if (waited || s->on != 0)
 		a->left_ns += t->q.left_ns - s->q.left_ns;
-	if (a->counts)
-		count(q, a, 1);
 	dequeue(r, v);
 	s->q = t->q;
 	s->stopped_ns = t->stopped_ns;
@@ -822,17 +601,13 @@ static void take_exactly(struct baton_region *r, uint32_t v, const struct fair_t
 static void take_owed(struct baton_region *r, uint32_t v, int64_t owed, uint64_t now)
 {
 	struct fair_pool *q = fair_pool(r);
-	struct fair_account *a = account(r, v);
+	struct kit_account *a = account(r, v);
 	struct fair_vcpu *s = fair_vcpu(r, v);
 	int waited = waits(r, v);
 
 	owed = owed > OWED_MAX_NS ? OWED_MAX_NS : owed < -OWED_MAX_NS ? -OWED_MAX_NS : owed;
-	settle(q, a, now);
-	if (a->counts)
-		count(q, a, -1);
-	a->x -= virtual(owed, a->weight); /* the vCPUs of a VM add to the one account, each its part */
-	if (a->counts)
-		count(q, a, 1);
+	kit_account_settle(&q->shares, a, now);
+	kit_account_owe(&q->shares, a, owed); /* the vCPUs of a VM add to the one account, each its part */
 	if (!waited && s->on == 0)
 		return;
 	s->q.deadline += a->x - s->q.start;
@@ -851,12 +626,10 @@ static int32_t fair_take(struct baton_region *r, uint32_t v, const struct baton_
 	struct fair_vcpu *s = fair_vcpu(r, v);
 	const struct fair_tail *t = kit_history_tail(h, "fair", 1, sizeof *t);
 
-	if (t != NULL && (t->weight == 0 || t->weight > 65536 || t->rest >= t->weight || t->group != q->group))
-		t = NULL;
 	s->service_ns = h->service_ns;
 	s->stopped_ns = h->since_run_ns < now ? now - h->since_run_ns : 0;
-	if (t != NULL &&
-	    (!q->lived || (q->joined == t->timeline && t->base - q->base < NEAR && q->base - t->base < NEAR)))
+	if (t != NULL && t->group == q->group && kit_account_sound(&q->shares, &t->account, !q->lived) &&
+	    (!q->lived || q->joined == t->timeline))
 		take_exactly(r, v, t, now);
 	else
 		take_owed(r, v, h->owed_ns, now);
@@ -871,13 +644,13 @@ static uint32_t fair_dump(struct baton_region *r, char *buf, uint32_t size, uint
 	kit_put(&t, "virtual deadlines");
 	kit_put_field(&t, "slice_us", baton_param(r, SLICE_US));
 	kit_put_field(&t, "group", q->group);
-	kit_put_field(&t, "V", v_at(q, now));
+	kit_put_field(&t, "V", kit_shares_at(&q->shares, now));
 	kit_put_field(&t, "eligible", q->eligible.count);
 	kit_put_field(&t, "early", q->early.count);
 	kit_put(&t, "\n");
 	for (uint32_t v = 0; v < r->vcpu_slots && t.length < size; v++) {
 		struct fair_vcpu *s = fair_vcpu(r, v);
-		struct fair_account *a;
+		struct kit_account *a;
 
 		if (!s->admitted)
 			continue;
@@ -889,9 +662,9 @@ static uint32_t fair_dump(struct baton_region *r, char *buf, uint32_t size, uint
 		kit_put_field(&t, "vcpu", v);
 		kit_put_field(&t, "vm", baton_vcpu(r, v)->vm);
 		kit_put_field(&t, "weight", a->weight);
-		kit_put_field(&t, "lag_us", real(lag_at(r, v, now), a->weight) / 1000);
-		kit_put_field(&t, "start-V", s->q.start - v_at(q, now));
-		kit_put_field(&t, "deadline-V", s->q.deadline - v_at(q, now));
+		kit_put_field(&t, "lag_us", kit_real(lag_at(r, v, now), a->weight) / 1000);
+		kit_put_field(&t, "start-V", s->q.start - kit_shares_at(&q->shares, now));
+		kit_put_field(&t, "deadline-V", s->q.deadline - kit_shares_at(&q->shares, now));
 		kit_put_field(&t, "ran_us", (int64_t)(s->service_ns / 1000));
 		kit_put(&t, "\n");
 	}
@@ -901,7 +674,7 @@ static uint32_t fair_dump(struct baton_region *r, char *buf, uint32_t size, uint
 BATON_SCHEDULER(fair, .version = "1.0",
 		.description = "Shares of VMs by weight; earliest eligible virtual deadline first, with a latency hint",
 		.state_version = 1, .pool_state_size = sizeof(struct fair_pool),
-		.vcpu_state_size = sizeof(struct fair_vcpu), .vm_state_size = sizeof(struct fair_account),
+		.vcpu_state_size = sizeof(struct fair_vcpu), .vm_state_size = sizeof(struct kit_account),
 		.parameters = fair_parameters, .parameter_count = sizeof fair_parameters / sizeof fair_parameters[0],
 		.attach = fair_attach, .admit = fair_admit, .retire = fair_retire, .wake = fair_wake,
 		.sleep = fair_sleep, .start = fair_start, .stop = fair_stop, .boost = fair_boost, .set = fair_set,
