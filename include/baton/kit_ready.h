@@ -200,9 +200,10 @@ static inline struct kit_entry *kit_place_(struct kit_ready *q, uint32_t home, u
 	return &q->entries[q->chunk[home][at / KIT_CHUNK]][at % KIT_CHUNK];
 }
 
-static inline void kit_put_at_(struct kit_ready *q, uint32_t home, uint32_t i, struct kit_entry e)
+/* e stands at place i now, which is `slot`. */
+static inline void kit_put_(struct kit_ready *q, uint32_t home, uint32_t i, struct kit_entry *slot, struct kit_entry e)
 {
-	*kit_place_(q, home, i) = e;
+	*slot = e;
 	q->where[(uint32_t)e.low & KIT_NOBODY] = (i << 9 | home) + 1;
 }
 
@@ -233,16 +234,19 @@ static inline void kit_shrink_(struct kit_ready *q, uint32_t home)
 
 static inline void kit_sift_up_(struct kit_ready *q, uint32_t home, uint32_t i, struct kit_entry e)
 {
+	struct kit_entry *slot = kit_place_(q, home, i);
+
 	while (i > 0) {
 		uint32_t up = (i - 1) / 4;
-		struct kit_entry above = *kit_place_(q, home, up);
+		struct kit_entry *above = kit_place_(q, home, up);
 
-		if (!kit_entry_before(e, above))
+		if (!kit_entry_before(e, *above))
 			break;
-		kit_put_at_(q, home, i, above);
+		kit_put_(q, home, i, slot, *above);
 		i = up;
+		slot = above;
 	}
-	kit_put_at_(q, home, i, e);
+	kit_put_(q, home, i, slot, e);
 }
 
 /* Which of four siblings is the least. */
@@ -257,6 +261,7 @@ static inline uint32_t kit_least_of_4_(const struct kit_entry *g)
 static inline void kit_sift_down_(struct kit_ready *q, uint32_t home, uint32_t i, struct kit_entry e)
 {
 	uint32_t size = q->size[home], child;
+	struct kit_entry *slot = kit_place_(q, home, i);
 
 	while ((child = 4 * i + 1) < size) {
 		struct kit_entry *g = kit_place_(q, home, child);
@@ -264,10 +269,11 @@ static inline void kit_sift_down_(struct kit_ready *q, uint32_t home, uint32_t i
 
 		if (!kit_entry_before(g[least], e))
 			break;
-		kit_put_at_(q, home, i, g[least]);
+		kit_put_(q, home, i, slot, g[least]);
 		i = child + least;
+		slot = g + least;
 	}
-	kit_put_at_(q, home, i, e);
+	kit_put_(q, home, i, slot, e);
 }
 
 /* The first of a home, `except` left out. */
@@ -285,11 +291,18 @@ static inline struct kit_entry kit_home_first_(struct kit_ready *q, uint32_t hom
 	return kit_place_(q, home, 1)[kit_least_of_4_(kit_place_(q, home, 1))];
 }
 
-/* The top of a home has changed. */
-static inline void kit_replay_(struct kit_ready *q, uint32_t home)
+/* The top of a home has changed. It is the next one there, and what is known of it may lie far away by then. */
+static inline void kit_replay_(struct baton_region *r, struct kit_ready *q, uint32_t home)
 {
+	struct kit_entry e = kit_home_first_(q, home, BATON_NONE);
+	uint32_t v = kit_entry_vcpu(e);
+
+	if (v != BATON_NONE) {
+		__builtin_prefetch(baton_vcpu(r, v), 1);
+		__builtin_prefetch(baton_vcpu_state(r, v), 1);
+	}
 	if (home != KIT_NOWHERE)
-		kit_tournament_set(&q->tops, home, kit_home_first_(q, home, BATON_NONE));
+		kit_tournament_set(&q->tops, home, e);
 }
 
 /* The first of all who have a home, `except` left out. */
@@ -304,7 +317,7 @@ static inline struct kit_entry kit_winner_(struct kit_ready *q, uint32_t except)
 	return kit_tournament_if(&q->tops, home, kit_home_first_(q, home, except));
 }
 
-static inline void kit_heap_put_(struct kit_ready *q, uint32_t home, struct kit_entry e)
+static inline void kit_heap_put_(struct baton_region *r, struct kit_ready *q, uint32_t home, struct kit_entry e)
 {
 	uint32_t i = q->size[home]++;
 
@@ -312,10 +325,10 @@ static inline void kit_heap_put_(struct kit_ready *q, uint32_t home, struct kit_
 		kit_grow_(q, home);
 	kit_sift_up_(q, home, i, e);
 	if (kit_place_(q, home, 0)->low == e.low)
-		kit_replay_(q, home);
+		kit_replay_(r, q, home);
 }
 
-static inline void kit_heap_take_(struct kit_ready *q, uint32_t home, uint32_t i)
+static inline void kit_heap_take_(struct baton_region *r, struct kit_ready *q, uint32_t home, uint32_t i)
 {
 	uint32_t last = --q->size[home];
 	struct kit_entry *from = kit_place_(q, home, last), e = *from;
@@ -327,7 +340,7 @@ static inline void kit_heap_take_(struct kit_ready *q, uint32_t home, uint32_t i
 		kit_sift_down_(q, home, i, e);
 	kit_shrink_(q, home);
 	if (i == 0)
-		kit_replay_(q, home);
+		kit_replay_(r, q, home);
 }
 
 /* ---- the tree of the pinned: a treap, so that its depth does not depend on keys -------------------------------------- */
@@ -517,7 +530,7 @@ static inline void kit_ready_insert(struct baton_region *r, struct kit_ready *q,
 	for (uint32_t i = 0; i < kit_words(r); i++)
 		missing |= ~c->affinity[i] & kit_word_all(r, i);
 	if (missing == 0) {
-		kit_heap_put_(q, home, kit_entry(key, seq, v));
+		kit_heap_put_(r, q, home, kit_entry(key, seq, v));
 		return;
 	}
 	n = kit_pin_(r, at, v + 1);
@@ -542,7 +555,7 @@ static inline void kit_ready_remove(struct baton_region *r, struct kit_ready *q,
 	q->where[v] = 0;
 	q->count--;
 	if (where != KIT_IN_TREE) {
-		kit_heap_take_(q, (where - 1) & 511, (where - 1) >> 9);
+		kit_heap_take_(r, q, (where - 1) & 511, (where - 1) >> 9);
 		return;
 	}
 	q->pinned--;

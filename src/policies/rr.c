@@ -40,13 +40,12 @@ struct rr_vcpu {
 	uint64_t waits_ns;	   /* since when it waits for its turn */
 	uint64_t stopped_ns;	   /* when it ran last; 0 = never */
 	uint64_t service_ns;
-	uint32_t runnable; /* counted in its VM as runnable, and as running */
-	uint32_t running;
+	uint32_t runnable; /* counted as such in its VM */
 	struct kit_pin pin;
 };
 
 struct rr_vm {
-	uint32_t runnable, running; /* vCPUs */
+	uint32_t runnable; /* vCPUs, running ones included */
 };
 
 /* What rr tells its own next version, exactly. */
@@ -128,12 +127,6 @@ static void set_runnable(struct baton_region *r, uint32_t v, uint32_t runnable)
 	rr_vcpu(r, v)->runnable = runnable;
 }
 
-static void set_running(struct baton_region *r, uint32_t v, uint32_t running)
-{
-	rr_vm(r, v)->running += running - rr_vcpu(r, v)->running;
-	rr_vcpu(r, v)->running = running;
-}
-
 /* Somebody waits who could run at once, and that pCPU would not be asked otherwise. */
 static void use_idle(struct baton_region *r, uint32_t except)
 {
@@ -175,7 +168,6 @@ static void runs(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t now
 
 	dequeue(r, v);
 	set_runnable(r, v, 1);
-	set_running(r, v, 1);
 	s->started_ns = now;
 	q->round = later(q->round, s->turn);
 	kit_idle_start(&q->idle, pcpu);
@@ -192,7 +184,6 @@ static void rr_stop(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t 
 	struct rr_vcpu *s = rr_vcpu(r, v);
 
 	kit_idle_stop(&rr_pool(r)->idle, pcpu);
-	set_running(r, v, 0);
 	s->service_ns += ran_ns;
 	s->used_ns += ran_ns;
 	s->stopped_ns = now;
@@ -233,7 +224,6 @@ static int32_t rr_admit(struct baton_region *r, uint32_t v, uint64_t now)
 static void rr_retire(struct baton_region *r, uint32_t v, uint64_t now)
 {
 	set_runnable(r, v, 0);
-	set_running(r, v, 0);
 	dequeue(r, v);
 }
 
@@ -266,9 +256,13 @@ static uint32_t rr_preempts(struct baton_region *r, uint32_t woken, uint64_t now
 /* Round robin has turns, not priorities: 1 for a VM that runs, 0 for one that waits for its turn, else -1. */
 static int32_t rr_priority(struct baton_region *r, uint32_t vm, uint64_t now)
 {
-	const struct rr_vm *m = baton_vm_state(r, vm);
+	for (uint32_t p = 0; p < r->pcpu_slots; p++) {
+		uint32_t v = baton_pcpu(r, p)->running;
 
-	return m->running > 0 ? 1 : m->runnable > 0 ? 0 : -1;
+		if (v < r->vcpu_slots && baton_vcpu(r, v)->vm == vm)
+			return 1;
+	}
+	return ((struct rr_vm *)baton_vm_state(r, vm))->runnable > 0 ? 0 : -1;
 }
 
 static uint32_t rr_choose_console(struct baton_region *r, uint64_t now)
