@@ -2,14 +2,17 @@
 /* host.c - life of the host and of its VMs; what the pool and the machines call. See host.h. */
 #include "host/host.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "devices/io_loop.h"
 #include "host/internal.h"
 #include "host/probe.h"
 
 #define AT_REST_POLL_US 200
+#define FLUSH_LIMIT_NS	(200 * NSEC_PER_MSEC)
 
 /* ---- what the pool asks of a host ---- */
 
@@ -26,7 +29,47 @@ static void host_kick(struct sched_host *s, uint32_t pcpu)
 	loop_kick(&h->pcpus[pcpu], KICK_ASK);
 }
 
-static const struct sched_host_ops host_sched_ops = {.now = host_now, .kick = host_kick};
+/* The point of rest of a cease: every device stands still between two requests, and is found in order. */
+static int host_flush(struct sched_host *s, char *why, size_t size) NO_TSA
+{
+	struct host *h = container_of(s, struct host, sched);
+	int r = 0;
+
+	if (!h->io_loop)
+		return 0;
+	lock_take(&h->vms_lock); /* until host_go_on: no VM comes or goes */
+	r = io_loop_park(h->io_loop, clock_now_ns() + FLUSH_LIMIT_NS);
+	if (r < 0) {
+		lock_drop(&h->vms_lock);
+		(void)snprintf(why, size, "the I/O thread was busy for %llu ms",
+			       (unsigned long long)(FLUSH_LIMIT_NS / NSEC_PER_MSEC));
+		return r;
+	}
+	for (struct host_vm *vm = h->vms; vm && r == 0; vm = vm->next)
+		r = machine_check_devices(vm->machine, why, size);
+	if (r < 0) {
+		io_loop_unpark(h->io_loop);
+		lock_drop(&h->vms_lock);
+	}
+	return r;
+}
+
+static void host_go_on(struct sched_host *s) NO_TSA
+{
+	struct host *h = container_of(s, struct host, sched);
+
+	if (!h->io_loop)
+		return;
+	io_loop_unpark(h->io_loop);
+	lock_drop(&h->vms_lock);
+}
+
+static const struct sched_host_ops host_sched_ops = {
+    .now = host_now,
+    .kick = host_kick,
+    .flush = host_flush,
+    .go_on = host_go_on,
+};
 
 /* ---- what a machine tells ---- */
 
@@ -94,6 +137,8 @@ int host_new(const struct host_config *config, struct host **ret, struct error *
 		free(h);
 		return error_set(e, -ENOMEM, "no memory for the host");
 	}
+	lock_init(&h->vms_lock);
+	h->io_loop = config->io_loop;
 	h->sched.ops = &host_sched_ops;
 	h->born_ns = clock_now_ns();
 	h->born_tsc = __builtin_ia32_rdtsc();
@@ -141,6 +186,7 @@ struct host *host_free(struct host *h)
 		free(h->pcpus[i].timers);
 	}
 	pool_free(h->pool);
+	lock_destroy(&h->vms_lock);
 	free(h->pcpus);
 	free(h);
 	return NULL;
@@ -214,6 +260,28 @@ static void leave_pool(struct host_vm *vm) NO_TSA
 	pool_leave(pool);
 }
 
+static void enlist(struct host_vm *vm)
+{
+	struct host *h = vm->host;
+
+	lock_take(&h->vms_lock);
+	vm->next = h->vms;
+	h->vms = vm;
+	lock_drop(&h->vms_lock);
+}
+
+static void delist(struct host_vm *vm)
+{
+	struct host *h = vm->host;
+	struct host_vm **at = &h->vms;
+
+	lock_take(&h->vms_lock);
+	while (*at != vm)
+		at = &(*at)->next;
+	*at = vm->next;
+	lock_drop(&h->vms_lock);
+}
+
 /* A vCPU's own thread may still carry an idle loop: it gives it back to the pCPU's worker before it quits. */
 static void stop_runners(struct host_vm *vm, unsigned count)
 {
@@ -256,6 +324,7 @@ int host_vm_new(struct host *h, const struct machine_config *machine, const stru
 	r = join_pool(vm, wishes, e);
 	if (r < 0)
 		goto fail;
+	enlist(vm);
 	*ret = vm;
 	return 0;
 fail:
@@ -270,6 +339,7 @@ struct host_vm *host_vm_free(struct host_vm *vm)
 	if (!vm)
 		return NULL;
 	host_vm_pause(vm);
+	delist(vm);
 	machine_detach_devices(vm->machine); /* while there is still somebody to interrupt */
 	leave_pool(vm);
 	if (vm->host->carrier->own_threads)

@@ -10,6 +10,9 @@
  * any VM in turn) and `thread` (each vCPU has its own thread, and the pCPU is handed from thread to thread by futex). The
  * first is the cheaper switch; the second avoids what KVM charges before kernel 6.13 when a vCPU changes threads.
  *
+ * Ceasing brings the devices to rest, too: host_flush parks the I/O loop, has consoles flushed and every device checked, and
+ * the loop stays parked until everything goes on.
+ *
  * Locks: the pool's lock guards the states of vCPUs and the timers of pCPUs that wait (struct host_pcpu.timers). Order:
  * device locks, then the pool's lock, never the other way: so nothing under the pool's lock calls into a machine, except
  * vcpu_pending, vcpu_deadline and vcpu_fire_timers, which take no lock.
@@ -37,6 +40,7 @@ struct host_config {
 	uint64_t thread_move_ns;   /* measured: moving a thread to another CPU (probe.h) */
 	bool fifo;		   /* carriers under SCHED_FIFO */
 	uint32_t vm_slots, vcpu_slots;
+	struct io_loop *io_loop; /* works for the devices of all VMs; borrowed; NULL: there are no devices */
 	const struct baton_scheduler *default_scheduler;
 };
 

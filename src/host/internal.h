@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/lock.h"
 #include "host/host.h"
 
 /* Interrupts KVM_RUN; its handler sets immediate_exit of the vCPU that its thread is about to run. */
@@ -98,7 +99,8 @@ struct host_vm {
 	struct machine *machine;
 	const struct host_vm_ops *ops;
 	void *ctx;
-	uint32_t id; /* in the pool */
+	uint32_t id;	      /* in the pool */
+	struct host_vm *next; /* of the host's VMs; host.vms_lock */
 	unsigned vcpu_count;
 	struct host_vcpu vcpus[MACHINE_VCPUS_MAX];
 };
@@ -122,6 +124,9 @@ struct host {
 	int kvm_fd;
 	bool fifo;
 	_Atomic bool stopping;
+	struct io_loop *io_loop;
+	struct lock vms_lock; /* held while the devices are at rest; before the loop's lock and the pool's */
+	struct host_vm *vms GUARDED_BY(vms_lock);
 	uint32_t pcpu_count;
 	struct host_pcpu *pcpus;
 	uint64_t born_ns, born_tsc; /* for host_switch_cost: how long a tick is */

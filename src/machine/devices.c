@@ -40,7 +40,6 @@ int devices_attach(struct machine *m, const struct machine_config *c, struct err
 	if (c->device_count > MACHINE_DEVICES_MAX)
 		return error_set(e, -E2BIG, "a VM has at most %d devices, not %u", MACHINE_DEVICES_MAX,
 				 c->device_count);
-	m->io_loop = c->io_loop;
 	for (unsigned i = 0; i < c->device_count && r >= 0; i++) {
 		m->device[m->device_count++] = c->devices[i]; /* machine_detach_devices unwinds */
 		r = virtio_attach(c->devices[i], &m->mem, c->io_loop, pulse, m, DEVICE_LINE_0 + i, e);
@@ -94,9 +93,4 @@ int machine_check_devices(struct machine *m, char *why, size_t size)
 	for (unsigned i = 0; i < m->device_count && r == 0; i++)
 		r = virtio_check(m->device[i], why, size);
 	return r;
-}
-
-struct io_loop *machine_io_loop(struct machine *m)
-{
-	return m->io_loop;
 }

@@ -107,7 +107,6 @@ int machine_reset(struct machine *m, struct error *e);
 /* The I/O loop must be parked, and no vCPU in the guest: has the devices pass on what they hold of consoles, and checks that
  * each is in a stable state: nothing lost between its rings and its requests in flight. 0, or -EIO with the reason in why. */
 int machine_check_devices(struct machine *m, char *why, size_t size);
-struct io_loop *machine_io_loop(struct machine *m); /* or NULL */
 /* [vCPUs at rest, for good] Waits for requests in flight and lets the devices go: no interrupt comes from them any more.
  * machine_free does it too; whoever takes the vCPUs out of his tables before does it earlier. */
 void machine_detach_devices(struct machine *m);

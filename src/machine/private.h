@@ -103,7 +103,6 @@ struct machine {
 	struct uart uart;
 	struct virtio_device *device[MACHINE_DEVICES_MAX]; /* borrowed */
 	unsigned device_count;
-	struct io_loop *io_loop;
 	struct mailbox mailbox;
 
 	_Atomic int exit_status;

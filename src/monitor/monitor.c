@@ -82,6 +82,7 @@ static int start_host(struct monitor *m, const struct monitor_config *config, st
 	    .vm_slots = m->max_vms,
 	    .vcpu_slots = m->max_vms * MACHINE_VCPUS_MAX,
 	    .default_scheduler = &baton_scheduler_rr,
+	    .io_loop = m->io_loop,
 	};
 	struct probe_result probe;
 	int r;
@@ -127,9 +128,9 @@ int monitor_new(const struct monitor_config *config, struct monitor **ret, struc
 	if (r >= 0)
 		r = arena_new(config->arena_slots ? config->arena_slots : ARENA_SLOTS_DEFAULT, &m->arena, e);
 	if (r >= 0)
-		r = start_host(m, config, e);
-	if (r >= 0)
 		r = io_loop_new(&m->io_loop, e);
+	if (r >= 0)
+		r = start_host(m, config, e);
 	if (r >= 0)
 		r = supply_new(&config->supply, m->image_dir, &m->supply, e);
 	if (r >= 0)

@@ -338,6 +338,7 @@ static int commit_cease(struct work *w)
 {
 	struct pool *p = w->pool;
 	char why[160] = "";
+	bool flushed = false;
 	uint64_t now = pool_enter(p);
 	int r;
 
@@ -350,6 +351,7 @@ static int commit_cease(struct work *w)
 		/* Without the lock, which comes after the locks of devices; the sign keeps every pCPU at rest meanwhile. */
 		pool_leave(p);
 		r = p->host->ops->flush(p->host, why, sizeof why);
+		flushed = r == 0;
 		pool_enter(p);
 		if (r < 0)
 			error_set(&w->e, r, "a device did not come to rest: %s; nothing was changed", why);
@@ -360,6 +362,8 @@ static int commit_cease(struct work *w)
 		manager_activate(p, w->to);
 	pool_cease_end(p);
 	pool_leave(p);
+	if (flushed && p->host->ops->go_on)
+		p->host->ops->go_on(p->host);
 	collect_blackouts(w);
 	return r;
 }

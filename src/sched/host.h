@@ -20,6 +20,8 @@ struct sched_host_ops {
 	/* Ceasing, once no pCPU is in a guest (called without the lock): flush the console's device models, check that
 	 * every device is at rest. May be NULL. Returns 0, or a negative errno with the reason in why (the change is then refused and everything goes on). */
 	int (*flush)(struct sched_host *h, char *why, size_t size);
+	/* After a flush that returned 0, when the pCPUs may run again (called without the lock, by the same thread). May be NULL. */
+	void (*go_on)(struct sched_host *h);
 };
 
 struct sched_host {
