@@ -28,8 +28,8 @@ struct command {
 };
 
 extern const struct command command_run, command_ls, command_console, command_stop, command_destroy, command_pause,
-    command_image, command_registers, command_resume, command_sched, command_doctor, command_demo, command_shutdown, command_version,
-    command_help;
+    command_image, command_registers, command_resume, command_sched, command_sim, command_doctor, command_demo,
+    command_shutdown, command_version, command_help;
 
 /* All commands, in the order in which help shows them: groups of rows, each begun by a row with only a title. */
 struct command_row {

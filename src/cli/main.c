@@ -12,12 +12,13 @@
 #include "control/path.h"
 
 const struct command_row command_table[] = {
-    {.group = "Virtual machines"}, {.command = &command_run},	 {.command = &command_ls},
-    {.command = &command_console}, {.command = &command_pause},	 {.command = &command_registers},
-    {.command = &command_resume},  {.command = &command_stop},	 {.command = &command_destroy},
-    {.group = "Schedulers"},	   {.command = &command_sched},	 {.command = &command_image}, {.group = "This host"},
-    {.command = &command_demo},	   {.command = &command_doctor}, {.command = &command_shutdown},
-    {.command = &command_version}, {.command = &command_help},
+    {.group = "Virtual machines"}, {.command = &command_run},	   {.command = &command_ls},
+    {.command = &command_console}, {.command = &command_pause},	   {.command = &command_registers},
+    {.command = &command_resume},  {.command = &command_stop},	   {.command = &command_destroy},
+    {.group = "Schedulers"},	   {.command = &command_sched},	   {.command = &command_sim},
+    {.command = &command_image},   {.group = "This host"},	   {.command = &command_demo},
+    {.command = &command_doctor},  {.command = &command_shutdown}, {.command = &command_version},
+    {.command = &command_help},
 };
 const size_t command_table_size = ARRAY_SIZE(command_table);
 

@@ -271,7 +271,7 @@ static void wake(struct sim *s, struct sim_vcpu *v) NO_TSA
 {
 	uint64_t now = engine_enter(s);
 
-	v->ready_ns = v->woke_ns = now;
+	v->ready_ns = v->woke_ns = v->burst_ns = now;
 	pool_wake(s->pool, v->id, v->does->kind == BEHAVIOUR_PERIODIC ? ASKED_BY_TIMER : ASKED_BY_DEVICE, now);
 	if (s->observer) {
 		struct sim_event event = event_of(s, SIM_WAKE, v);

@@ -39,6 +39,7 @@ struct sim_vcpu {
 	uint64_t wake_ns;  /* while it is blocked: when it wakes by itself; TIME_NEVER */
 	uint64_t ready_ns; /* since when it is runnable */
 	uint64_t woke_ns;  /* the wake-up that it has not yet run after; 0 = none */
+	uint64_t burst_ns; /* when it woke last */
 	uint64_t phase_end_ns, stop_ns;
 
 	const struct program *program;

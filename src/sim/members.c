@@ -76,7 +76,7 @@ int members_start(struct sim *s, uint32_t number, struct error *e) NO_TSA
 		bool runnable = behaviour_begin(s, v, 0);
 
 		if (runnable)
-			v->ready_ns = v->woke_ns = now;
+			v->ready_ns = v->burst_ns = now;
 		pool_resume(s->pool, v->id, runnable, now);
 		engine_set_vcpu(s, v);
 		if (runnable)

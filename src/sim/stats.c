@@ -142,20 +142,19 @@ static void in_window(struct sim_stats *t, struct sim *s, const struct sim_vcpu 
 {
 	struct pool_times now = pool_vcpu_times(s->pool, v->id, s->now_ns);
 	uint64_t got = now.run_ns - t->run_then_ns[v->number], waited = now.wait_ns - t->wait_then_ns[v->number];
-	uint64_t backlog = sim_backlog_ns(s, v->id);
+	/* Who has work left has waited for it since it woke, not longer. */
+	uint64_t missing = MIN(sim_backlog_ns(s, v->id), s->now_ns - MAX(v->burst_ns, t->window_from_ns));
 
 	t->run_then_ns[v->number] = now.run_ns;
 	t->wait_then_ns[v->number] = now.wait_ns;
 	*ret_got = (double)got;
-	*ret_demand = (double)(got + MIN(backlog, waited));
+	*ret_demand = (double)(got + MIN(missing, waited));
 }
 
-static double capped(const struct sim *s, const struct workload_vm *entry, double demand_ns, double window_ns,
-		     double parts)
+static double capped(const struct workload_vm *entry, double demand_ns, double window_ns, double parts)
 {
 	double cap_ns = entry->wishes.cap_percent / 100.0 * window_ns / parts;
 
-	(void)s;
 	return entry->wishes.cap_percent > 0 ? MIN(demand_ns, cap_ns) : demand_ns;
 }
 
@@ -197,11 +196,11 @@ static void end_window(struct sim_stats *t, struct sim *s)
 			sum += demand;
 			if (!by_vm)
 				t->sharers[count++] = (struct sharer){
-				    .weight = weight, .demand_ns = capped(s, entry, demand, window_ns, vm->count)};
+				    .weight = weight, .demand_ns = capped(entry, demand, window_ns, vm->count)};
 		}
 		if (by_vm && vm->id != BATON_NONE)
 			t->sharers[count++] =
-			    (struct sharer){.weight = weight, .demand_ns = capped(s, entry, sum, window_ns, 1)};
+			    (struct sharer){.weight = weight, .demand_ns = capped(entry, sum, window_ns, 1)};
 	}
 	divide(t, count, window_ns * s->workload->pcpus);
 	count = 0;
