@@ -204,8 +204,8 @@ static int sched_load(struct client *c, const struct sched_args *a)
 	}
 	return make_change(c, a, "sched.load",
 			   json_pack("{s:s*, s:s*, s:O*, s:s, s:s, s:b}", "name", name, "image", image, "params",
-				     a->params, "how", a->how ? a->how : "live", "old", a->old ? a->old : "keep", "older",
-				     a->older));
+				     a->params, "how", a->how ? a->how : "live", "old", a->old ? a->old : "keep",
+				     "older", a->older));
 }
 
 static int sched_default(struct client *c, const struct sched_args *a)
@@ -300,14 +300,10 @@ static bool one_of(const char *value, const char *const words[])
 static int parse(int argc, char **argv, struct sched_args *a)
 {
 	static const struct option longs[] = {
-	    {"param", required_argument, NULL, PARAM},
-	    {"how", required_argument, NULL, HOW},
-	    {"old", required_argument, NULL, OLD},
-	    {"older", no_argument, NULL, OLDER},
-	    {"json", no_argument, NULL, JSON},
-	    {"image", required_argument, NULL, IMAGE},
-	    {"vm", required_argument, NULL, VM},
-	    {NULL, 0, NULL, 0},
+	    {"param", required_argument, NULL, PARAM}, {"how", required_argument, NULL, HOW},
+	    {"old", required_argument, NULL, OLD},     {"older", no_argument, NULL, OLDER},
+	    {"json", no_argument, NULL, JSON},	       {"image", required_argument, NULL, IMAGE},
+	    {"vm", required_argument, NULL, VM},       {NULL, 0, NULL, 0},
 	};
 	static const char *const hows[] = {"live", "cease", NULL};
 	static const char *const olds[] = {"keep", "unload-before", "unload-after", NULL};
@@ -414,6 +410,7 @@ const struct command command_sched = {
 	       "                         image or a built-in scheduler by name\n"
 	       "    --runs N, --quick    so many random trials (default: 1000); 100\n"
 	       "    --seed N             the first trial's number (default: 1)\n"
+	       "    --first              end with the first trial that fails, as it is\n"
 	       "    --skip PROPERTY      do not judge it; again for more\n"
 	       "    --out DIR            where workloads that make it fail are written (default: .)\n"
 	       "  --json                 the answer as JSON\n"

@@ -23,7 +23,7 @@
 struct check_args {
 	uint64_t seed, runs;
 	uint32_t skip;
-	bool json;
+	bool json, first;
 	const char *out;   /* folder for examples */
 	const char *given; /* image or name */
 };
@@ -47,11 +47,12 @@ static int skip_property(const char *name, uint32_t *skip)
 
 static int parse(int argc, char **argv, struct check_args *a)
 {
-	enum { SEED = 256, RUNS, QUICK, JSON, SKIP, OUT };
+	enum { SEED = 256, RUNS, QUICK, FIRST, JSON, SKIP, OUT };
 	static const struct option longs[] = {
 	    {"seed", required_argument, NULL, SEED},
 	    {"runs", required_argument, NULL, RUNS},
 	    {"quick", no_argument, NULL, QUICK},
+	    {"first", no_argument, NULL, FIRST},
 	    {"json", no_argument, NULL, JSON},
 	    {"skip", required_argument, NULL, SKIP},
 	    {"out", required_argument, NULL, OUT},
@@ -72,6 +73,9 @@ static int parse(int argc, char **argv, struct check_args *a)
 			break;
 		case QUICK:
 			a->runs = 100;
+			break;
+		case FIRST:
+			a->first = true;
 			break;
 		case JSON:
 			a->json = true;
@@ -128,7 +132,8 @@ static int check_and_report(const struct subject *subject, const struct check_ar
 					    .runs = (uint32_t)a->runs,
 					    .skip = a->skip,
 					    .confined = true,
-					    .shrinks = SHRINKS,
+					    .shrinks = a->first ? 0 : SHRINKS,
+					    .first_failure = a->first,
 					    .progress = isatty(STDERR_FILENO) ? show_progress : NULL};
 	char *examples[PROPERTIES];
 	struct check_report report;
