@@ -188,7 +188,7 @@ static void put_latency(FILE *out, const struct scales *s, const json_t *latency
 	double p50 = latency_x(s, real(latency, "p50")), p99 = latency_x(s, real(latency, "p99"));
 	double max = latency_x(s, real(latency, "max"));
 
-	if (json_integer_value(json_object_get(latency, "count")) <= 1) {
+	if (json_integer_value(json_object_get(latency, "count")) == 0) {
 		text_at(out, SPLIT + 24, y + 4, "", "start", "never sleeps");
 		return;
 	}
