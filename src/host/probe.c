@@ -172,13 +172,13 @@ static void *partner_thread(void *ctx)
 	return NULL;
 }
 
-/* ns of a run when two threads on two CPUs take turns, at least; 0 when it cannot be measured (one CPU). */
-static uint64_t alternate(struct probe *p)
+/* ns per run when two threads on two CPUs take turns; 0 when it cannot be measured (one CPU). */
+static double alternate(struct probe *p)
 {
 	struct partner partner = {.probe = p, .cpu = -1};
 	cpu_set_t allowed;
 	pthread_t thread;
-	uint64_t least = UINT64_MAX;
+	uint64_t ns = 0;
 	int first = -1;
 
 	if (sched_getaffinity(0, sizeof allowed, &allowed) < 0 || CPU_COUNT(&allowed) < 2)
@@ -197,15 +197,15 @@ static uint64_t alternate(struct probe *p)
 		return 0;
 	pin(first);
 	for (int i = 0; i < MIGRATIONS; i++) {
-		least = MIN(least, one_run(p));
+		ns += one_run(p);
 		sem_post(&partner.go);
 		while (sem_wait(&partner.done) < 0)
 			;
-		least = MIN(least, partner.ns);
+		ns += partner.ns;
 	}
 	pthread_join(thread, NULL);
 	(void)sched_setaffinity(0, sizeof allowed, &allowed);
-	return least;
+	return (double)ns / (2 * MIGRATIONS);
 }
 
 /* us that a thread needs to move itself to another CPU and to be running there. */
@@ -229,27 +229,26 @@ static double move_thread(void)
 	return (double)begin / 1e3 / THREAD_MOVES;
 }
 
-/*
- * Everything is the least of several tries: other work on the machine makes some of them slower, never faster, and a busy
- * moment must not decide where Linux guests run.
- */
 static int measure(struct probe *p, struct probe_result *ret)
 {
-	uint64_t loop = one_run(p), exit = UINT64_MAX, moved;
+	uint64_t first = one_run(p), loop, shortest = UINT64_MAX, exits = 0, moved;
 
 	for (int i = 0; i < EXITS; i++)
-		exit = MIN(exit, one_run(p));
-	if (loop == 0 || exit == 0) {
+		exits += one_run(p);
+	if (first == 0 || exits == 0) {
 		snprintf(ret->why, sizeof ret->why, "KVM does not run a few simple instructions (exit reason %u)",
 			 p->run->exit_reason);
 		return -ENODEV;
 	}
 	ret->kvm_usable = true;
-	ret->exit_us = (double)exit / 1e3;
-	/* The first run held the loop, one exit, and the faults of a cold VM, which later loops do not have. */
-	for (int i = 0; i < LOOP_TRIES && set_registers(p) == 0; i++)
-		loop = MIN(loop, one_run(p));
-	ret->ring0_ns = (double)(loop - MIN(loop, exit)) / LOOPS;
+	ret->exit_us = (double)exits / EXITS / 1e3;
+	/* The loop and one exit. The least of some tries: other work on the machine makes some of them slower, never
+	 * faster, and a busy moment must not decide where Linux guests run. The first run had the faults of a cold VM. */
+	for (int i = 0; i < LOOP_TRIES && set_registers(p) == 0; i++) {
+		loop = one_run(p);
+		shortest = MIN(shortest, loop);
+	}
+	ret->ring0_ns = MAX((double)shortest - (double)exits / EXITS, 0.0) / LOOPS;
 	ret->runs_linux = ret->ring0_ns < RING0_LIMIT_NS;
 	if (!ret->runs_linux)
 		snprintf(
@@ -257,7 +256,7 @@ static int measure(struct probe *p, struct probe_result *ret)
 		    "this KVM emulates ring 0 (%.0f ns per loop): Linux guests need hardware virtualisation, or the "
 		    "appliance (`./dev demo` uses it by itself); nano guests run here",
 		    ret->ring0_ns);
-	moved = alternate(p);
+	moved = (uint64_t)alternate(p);
 	if (moved > 0)
 		ret->migration_us = MAX((double)moved / 1e3 - ret->exit_us, 0.0);
 	ret->thread_move_us = move_thread();
