@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_bvt.c - what BVT promises: shares, latency, exact charging, warps within their limits. */
 #include "harness.h"
+#include "random_world.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,15 +12,6 @@
 
 #define SEEDS 200
 #define K     16
-
-static uint64_t only_seed;
-
-static void for_each_seed(void (*run)(uint64_t seed))
-{
-	for (uint64_t seed = 1; seed <= SEEDS; seed++)
-		if (only_seed == 0 || seed == only_seed)
-			run(seed);
-}
 
 static uint64_t service(struct world *w, uint32_t v)
 {
@@ -387,6 +379,55 @@ static void test_svt_survives_an_idle_pool(void **state)
 	world_free(w);
 }
 
+/* SVT is at most the least A of the runnable; one of them is looked at after each step. */
+static void check_svt(struct world *w)
+{
+	uint32_t i = 0, v = (uint32_t)(w->steps % WORLD_VCPUS);
+
+	while (w->instances[i]->ops != &baton_scheduler_bvt)
+		i++;
+	if (w->vcpus[v].state != BATON_VCPU_RUNNABLE && w->vcpus[v].state != BATON_VCPU_RUNNING)
+		return;
+	require(w, world_dumped(w, i, v, "A-svt=") >= 0, "SVT is before A of vCPU %u, which is runnable", v);
+}
+
+static void svt_is_not_early(uint64_t seed)
+{
+	random_turns(&(struct subject){.ops = &baton_scheduler_bvt, .first_parameter = 1000, .each_step = check_svt},
+		     seed);
+}
+
+static void test_svt_is_never_early(void **state)
+{
+	for_each_seed(svt_is_not_early);
+}
+
+/* A woken vCPU that is served at once is served by the pCPU that is most ahead, of those that it may use: there the others
+ * lose least. */
+static void the_most_ahead_makes_room(bool pinned)
+{
+	struct world *w = world_new(1, 3);
+	struct behaviour sleeps = {.run_ns = 1 * MS, .then = BATON_STOP_BLOCKED, .block_ns = UINT64_MAX};
+	uint32_t waker, computing[3];
+
+	world_attach(w, &baton_scheduler_bvt, 1000);
+	for (uint32_t i = 0; i < 3; i++) /* the first runs most in virtual time */
+		computing[i] = world_vcpu(w, world_vm(w, 64u << (2 * i), 0, 0, 0), (struct behaviour){0}, 0);
+	world_run(w, w->now + 350 * MS); /* the longest slice is 100 ms: all were started anew some times */
+	waker = world_vcpu(w, world_vm(w, 256, 1 * S, 0, 0), sleeps,
+			   pinned ? 7 & ~(UINT64_C(1) << w->vcpus[computing[0]].pcpu) : 7);
+	world_run(w, w->now + w->kick_delay_ns);
+	assert_int_equal(w->vcpus[waker].state, BATON_VCPU_RUNNING);
+	assert_int_equal(w->vcpus[computing[pinned]].state, BATON_VCPU_RUNNABLE);
+	world_free(w);
+}
+
+static void test_the_most_ahead_makes_room(void **state)
+{
+	the_most_ahead_makes_room(false);
+	the_most_ahead_makes_room(true);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -400,9 +441,10 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(test_disturbance_does_not_end_the_allowance),
 	    cmocka_unit_test(test_moves_less_when_moving_is_dear),
 	    cmocka_unit_test(test_svt_survives_an_idle_pool),
+	    cmocka_unit_test(test_svt_is_never_early),
+	    cmocka_unit_test(test_the_most_ahead_makes_room),
 	};
 
-	only_seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
-	printf("seeds: %s\n", only_seed ? argv[1] : "1 to 200");
+	random_seeds(argc, argv, SEEDS);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
