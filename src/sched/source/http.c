@@ -87,7 +87,8 @@ int http_check_url(const char *text, struct error *e)
 {
 	_cleanup_(url_clear) struct url u = {0};
 
-	if (url_parse(text, &u) < 0 || !u.host[0] || (strcmp(u.scheme, "http") != 0 && strcmp(u.scheme, "https") != 0))
+	if (url_parse(text, &u) < 0 || !u.host[0] || strstr(text, ":///") ||
+	    (strcmp(u.scheme, "http") != 0 && strcmp(u.scheme, "https") != 0))
 		return error_set(e, -EINVAL, "%.120s is not a URL such as https://HOST/PATH", text);
 	if (u.user || u.password)
 		return error_set(e, -EINVAL,
