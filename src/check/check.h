@@ -32,6 +32,7 @@ enum property {
 	PROPERTY_STARVATION,   /* who wants to run does so in the end */
 	PROPERTY_SHARES,       /* service in proportion to weight */
 	PROPERTY_HANDOVER,     /* give and take: a successor goes on where it left off */
+	PROPERTY_LATENCY,      /* who has a hint and needs little runs soon after it wakes */
 	PROPERTY_CAPS,	       /* no VM gets more than its cap */
 	PROPERTY_RESERVATIONS, /* every VM gets its budget in each period */
 	PROPERTY_GANG,	       /* the vCPUs of a VM run at the same time */
@@ -49,10 +50,10 @@ enum property property_find(const char *name);
 /* A scheduler, and what may be asked of it. */
 struct subject {
 	const struct baton_scheduler *ops;
-	struct image *image;		  /* NULL: linked in */
-	uint32_t claims;		  /* PROPERTY_BITs that apply */
-	const char *why_not[PROPERTIES];  /* of the others: the reason */
-	bool weights, caps, reservations; /* it declares them; else VMs of a trial are alike in this */
+	struct image *image;			 /* NULL: linked in */
+	uint32_t claims;			 /* PROPERTY_BITs that apply */
+	const char *why_not[PROPERTIES];	 /* of the others: the reason */
+	bool weights, hints, caps, reservations; /* it declares them; else VMs of a trial are alike in this */
 };
 
 void subject_of(struct subject *ret, const struct baton_scheduler *ops, struct image *image);

@@ -321,6 +321,46 @@ static void make_fair(struct maker *m)
 	m->trial->judges |= m->trial->handover_ns ? PROPERTY_BIT(PROPERTY_HANDOVER) : 0;
 }
 
+static void make_sleepers(struct maker *m)
+{
+	uint64_t vms = 2 + below(m, 3);
+
+	m->workload->pcpus = 1 + (uint32_t)below(m, 2);
+	m->workload->duration_ns = 7 * NSEC_PER_SEC;
+	while (vms-- > 0) {
+		struct phase phases[3] = {
+		    {.for_ns = about(m, 500 * MS, 3 * NSEC_PER_SEC), .does = {.kind = BEHAVIOUR_COMPUTE}},
+		    {.for_ns = about(m, 500 * MS, 3 * NSEC_PER_SEC), .does = {.kind = BEHAVIOUR_IDLE}},
+		    {.for_ns = TIME_NEVER, .does = {.kind = BEHAVIOUR_COMPUTE}},
+		};
+		struct program program = {.phases = phases, .count = ARRAY_SIZE(phases)};
+		struct workload_vm vm = {.vcpus = 1 + (uint32_t)below(m, 2), .programs = &program, .program_count = 1};
+
+		vm.wishes.weight = weight(m, 128, 512);
+		vm.start_ns = below(m, 2) * about(m, MS, 5 * NSEC_PER_SEC);
+		add_vm(m, &vm);
+	}
+}
+
+static void make_hints(struct maker *m)
+{
+	struct phase phase;
+	uint64_t period = about(m, 5 * MS, 50 * MS);
+	struct behaviour does = {.kind = BEHAVIOUR_PERIODIC,
+				 .period_ns = period,
+				 .offset_ns = about(m, US, MS),
+				 .run = {.kind = LENGTH_FIXED, .a_ns = period / 100}};
+	struct program program = program_of(&phase, &does);
+	struct workload_vm vm = {.vcpus = 1, .programs = &program, .program_count = 1};
+
+	m->workload->pcpus = 1 + (uint32_t)below(m, 3);
+	m->workload->duration_ns = 2 * NSEC_PER_SEC;
+	vm.wishes = (struct baton_vm){.weight = 256, .latency_ns = MS, .warp_ns = 100 * MS};
+	add_vm(m, &vm);
+	add_computing(m, 1, m->workload->pcpus + 2 + below(m, 6));
+	m->trial->judges |= PROPERTY_BIT(PROPERTY_LATENCY);
+}
+
 static void make_caps(struct maker *m)
 {
 	uint64_t vms = 1 + below(m, 5);
@@ -380,13 +420,9 @@ struct trial *trial_generate(uint64_t number, const struct subject *subject, boo
 		void (*make)(struct maker *m);
 		enum property needs;
 	} shapes[] = {
-	    {make_mix, PROPERTY_SOUND},
-	    {make_fair, PROPERTY_SHARES},
-	    {make_shadow, PROPERTY_SOUND},
-	    {make_caps, PROPERTY_CAPS},
-	    {make_mix, PROPERTY_SOUND},
-	    {make_fair, PROPERTY_HANDOVER},
-	    {make_reserved, PROPERTY_RESERVATIONS},
+	    {make_mix, PROPERTY_SOUND},	    {make_fair, PROPERTY_SHARES},	    {make_shadow, PROPERTY_SOUND},
+	    {make_caps, PROPERTY_CAPS},	    {make_sleepers, PROPERTY_STARVATION},   {make_fair, PROPERTY_HANDOVER},
+	    {make_hints, PROPERTY_LATENCY}, {make_reserved, PROPERTY_RESERVATIONS}, {make_mix, PROPERTY_SOUND},
 	    {make_gang, PROPERTY_GANG},
 	};
 	struct maker m = {.random = random_stream(number, 0), .subject = subject, .sparse = sparse};

@@ -16,6 +16,7 @@ static const struct {
     [PROPERTY_STARVATION] = {"starvation", "whoever wants to run does so in the end"},
     [PROPERTY_SHARES] = {"shares", "service is in proportion to weight"},
     [PROPERTY_HANDOVER] = {"handover", "a successor goes on where the history that was given ends"},
+    [PROPERTY_LATENCY] = {"latency", "a vCPU with a warp or latency hint that needs little runs soon after it wakes"},
     [PROPERTY_CAPS] = {"caps", "no VM gets more than its cap"},
     [PROPERTY_RESERVATIONS] = {"reservations", "each VM gets its budget in every period"},
     [PROPERTY_GANG] = {"gang", "the vCPUs of a VM run at the same time"},
@@ -73,8 +74,11 @@ void subject_of(struct subject *ret, const struct baton_scheduler *ops, struct i
 {
 	*ret = (struct subject){.ops = ops, .image = image, .claims = PROPERTY_BIT(PROPERTIES) - 1};
 	ret->weights = declares(ops, "weight");
+	ret->hints = declares(ops, "warp_ns") || declares(ops, "latency_ns");
 	ret->caps = declares(ops, "cap_percent");
 	ret->reservations = declares(ops, "budget_ns") && declares(ops, "period_ns");
+	if (!ret->hints)
+		leave_out(ret, PROPERTY_LATENCY, "it declares no parameter warp_ns or latency_ns");
 	if (!ret->caps)
 		leave_out(ret, PROPERTY_CAPS, "it declares no parameter cap_percent");
 	if (!ret->reservations)

@@ -11,9 +11,13 @@ static const struct {
 	const char *unit; /* behind the figure; NULL: the property has none */
 	double scale;
 } figures[PROPERTIES] = {
-    [PROPERTY_WORK] = {"us idle", 1e-3},       [PROPERTY_STARVATION] = {"% of the wait that is explained", 100},
-    [PROPERTY_SHARES] = {"slices apart", 1},   [PROPERTY_HANDOVER] = {"slices apart", 1},
-    [PROPERTY_CAPS] = {"ms above", 1},	       [PROPERTY_RESERVATIONS] = {"budgets missed", 1},
+    [PROPERTY_WORK] = {"us idle", 1e-3},
+    [PROPERTY_STARVATION] = {"% of the wait that is explained", 100},
+    [PROPERTY_SHARES] = {"slices apart", 1},
+    [PROPERTY_HANDOVER] = {"slices apart", 1},
+    [PROPERTY_LATENCY] = {"ms to run", 1},
+    [PROPERTY_CAPS] = {"ms above", 1},
+    [PROPERTY_RESERVATIONS] = {"budgets missed", 1},
     [PROPERTY_GANG] = {"% not together", 100},
 };
 

@@ -255,6 +255,8 @@ static int go_through(struct run *r, struct error *e) NO_TSA
 		uint64_t at = MIN(next_stop(r, act, peek_ns, handed_over, gone_back), end), since;
 
 		code = sim_run(r->sim, at, e);
+		if (code >= 0 && r->subject_attached->withdrawn)
+			code = error_set(e, -ENOSPC, "%.200s", r->subject_attached->reason);
 		if (code < 0 || at >= end)
 			break;
 		since = at - SIM_EPOCH_NS;

@@ -9,6 +9,7 @@
  *	shares           how far a VM's service was from that of an ideal scheduler (weights, but nobody on two pCPUs at
  *			 once), in slices; on one pCPU the limit does not grow with time
  *	handover         the same after a successor took over
+ *	latency          time from wake-up to running, of vCPUs with a hint, in ms
  *	caps             service beyond the cap, in ms
  *	reservations     budgets that were missed so far
  *	gang             how much of the time in which any of a VM's vCPUs ran not all that could did
@@ -25,6 +26,7 @@
 #define CAP_AHEAD_NS   (100 * NSEC_PER_MSEC) /* a cap may be used up ahead for this long */
 #define STARVATION_NS  (300 * NSEC_PER_MSEC)
 #define SLICE_AT_LEAST (20 * NSEC_PER_MSEC)
+#define SETTLED_NS     (200 * NSEC_PER_MSEC) /* at the beginning all wake at once */
 #define GANG_APART     0.25
 
 #define for_each_vcpu(w, v)                                                                                            \
@@ -98,10 +100,10 @@ static uint64_t held_until(const struct watch *w, uint32_t v) NO_TSA
 	return sim_pool(w->sim)->vcpus[v].held_until_ns;
 }
 
-/* A parameter that is a time says how long slices may be; without one, they are short. */
+/* A parameter that is a time says how long slices may be. */
 static uint64_t slice_of(const struct trial *t, const struct subject *s)
 {
-	uint64_t longest = SLICE_AT_LEAST;
+	uint64_t longest = 0;
 
 	for (uint64_t i = 0; i < s->ops->parameter_count; i++) {
 		const struct baton_parameter *p = &s->ops->parameters[i];
@@ -187,12 +189,27 @@ static void judge_wait(struct watch *w, uint32_t v, uint64_t now)
 		warps += (double)wish->warp_ns * wish->weight / weight;
 		reserved |= wish->budget_ns > 0;
 	}
-	slice = (double)slice_of(w->trial, w->subject);
+	slice = (double)MAX(slice_of(w->trial, w->subject), SLICE_AT_LEAST);
 	limit = (double)STARVATION_NS + 4 * slice * others + 2 * warps;
 	if (reserved)
 		limit *= 8;
 	watch_figure(w, PROPERTY_STARVATION, (double)waited / limit, 1.0, "vCPU %u of VM %u waited for %.3f s", v,
 		     x->vm, (double)waited / 1e9);
+}
+
+/* Everybody else computes, so that it cannot run at once; but a hint is worth more than a turn in the queue. */
+static void judge_latency(struct watch *w, uint32_t v, uint64_t now)
+{
+	const struct watched_vcpu *x = &w->vcpus[v];
+	const struct baton_vm *wish = wishes(w, x->vm);
+	double limit = 2 * (double)slice_of(w->trial, w->subject) + (double)wish->latency_ns + (double)NSEC_PER_MSEC;
+
+	if (!x->woke || wish->latency_ns == 0 || now < SIM_EPOCH_NS + SETTLED_NS)
+		return;
+	watch_figure(w, PROPERTY_LATENCY, (double)(now - x->since_ns) / 1e6, limit / 1e6,
+		     "vCPU %u of VM %u, with a latency of %.3f ms and a warp of %.3f ms asked for, waited for %.3f ms",
+		     v, x->vm, (double)wish->latency_ns / 1e6, (double)wish->warp_ns / 1e6,
+		     (double)(now - x->since_ns) / 1e6);
 }
 
 static void judge_shares(struct watch *w, uint64_t now)
@@ -332,6 +349,8 @@ static void started(struct watch *w, const struct sim_event *e)
 		watch_fail(w, PROPERTY_VCPUS, "vCPU %u was started on pCPU %u, where vCPU %u runs", e->vcpu, e->pcpu,
 			   w->running[e->pcpu]);
 	judge_wait(w, e->vcpu, e->time_ns);
+	judge_latency(w, e->vcpu, e->time_ns);
+	x->woke = false;
 	w->longest_ns = MAX(w->longest_ns, e->slice_ns);
 	x->state = BATON_VCPU_RUNNING;
 	x->pcpu = e->pcpu;
@@ -398,6 +417,7 @@ void watch_event(void *ctx, struct sim *s, const struct sim_event *e)
 	case SIM_WAKE:
 		w->vcpus[e->vcpu].state = state_in_pool(w, e->vcpu);
 		w->vcpus[e->vcpu].since_ns = now;
+		w->vcpus[e->vcpu].woke = true;
 		break;
 	case SIM_START:
 		started(w, e);

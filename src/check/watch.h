@@ -23,6 +23,7 @@ struct watched_vcpu {
 	uint64_t since_ns, admitted_ns;
 	uint64_t run_ns;      /* without the present run */
 	uint64_t unserved_ns; /* since when a pCPU idles that could run it; TIME_NEVER: none does */
+	bool woke;	      /* and has not run since */
 	double ideal_ns;      /* what an ideal scheduler would have given it */
 	double rate;	      /* of that: pCPUs at present */
 };

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "check/check.h"
 #include "check/example.h"
 #include "check/report.h"
@@ -171,6 +172,7 @@ int sched_check(int argc, char **argv)
 	status = parse(argc, argv, &a);
 	if (status != 0)
 		return status;
+	log_setup("baton", LOG_ERROR); /* the core warns of what is found here anyway */
 	if (arena_new(1, &arena, &e) < 0)
 		return cli_fail("%s", e.text);
 	if (policy_open(a.given, arena, &ops, &image, &e) < 0) {

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "check/check.h"
 #include "sim/policies.h"
 
@@ -50,6 +51,7 @@ int main(int argc, char **argv)
 	uint32_t runs = 400;
 	int failed = 0, opt;
 
+	log_setup("test-check", LOG_ERROR);
 	while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		if (opt == 'r')
 			runs = (uint32_t)strtoul(optarg, NULL, 10);
