@@ -86,15 +86,15 @@ static inline uint32_t activation_active(const struct activation *t)
 	return atomic_load_explicit(&t->active, memory_order_relaxed);
 }
 
-/* A requester asks the active scheduler. The answer is unchecked. */
-static inline struct answer activation_ask(const struct activation *t, uint32_t requester, enum request_kind kind,
-					   uint32_t subject, uint64_t now)
+/* A requester asks the active scheduler, when the way is known: what each of them takes. The answer is unchecked. */
+static inline struct answer activation_ask_by(enum activation_way way, const struct activation *t, uint32_t requester,
+					      enum request_kind kind, uint32_t subject, uint64_t now)
 {
 	const struct entrance *e = &t->entrances[requester];
 	const struct question_array *array;
 	const struct question *q;
 
-	switch (t->way) {
+	switch (way) {
 	case ACTIVATION_PATCHED:
 		return e->site[kind](NULL, subject, now);
 	case ACTIVATION_IDENTIFIER:
@@ -105,6 +105,13 @@ static inline struct answer activation_ask(const struct activation *t, uint32_t 
 		q = atomic_load_explicit(&array->at[kind], memory_order_acquire);
 	}
 	return q->ask(q->scheduler, subject, now);
+}
+
+/* The same by the way that t was made for. */
+static inline struct answer activation_ask(const struct activation *t, uint32_t requester, enum request_kind kind,
+					   uint32_t subject, uint64_t now)
+{
+	return activation_ask_by(t->way, t, requester, kind, subject, now);
 }
 
 #endif

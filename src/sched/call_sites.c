@@ -9,9 +9,12 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#define SITE_BYTES 8
-#define STUB_BYTES 32
+#define SITE_BYTES 64 /* a cache line each: patching one does not disturb its neighbours */
+#define STUB_BYTES 64
 #define BREAKPOINT 0xcc
+#define JUMP_BYTES 5			/* jmp rel32; its offset counts from its end */
+#define NEAR_STEP  (UINT64_C(16) << 20) /* bytes between two tries */
+#define NEAR_MAX   (UINT64_C(1) << 30)
 #define PAGE_BYTES UINT64_C(4096)
 
 #ifndef MFD_EXEC
@@ -54,6 +57,24 @@ static int open_memory(size_t bytes)
 	return fd;
 }
 
+/* Executable, and within a jump's reach of this program's own functions if there is room: stubs are shorter then. Below the
+ * program, since the heap grows above it. Anywhere else will do. */
+static void *map_near(size_t bytes, int fd)
+{
+	uintptr_t program = (uintptr_t)call_sites_new & ~(uintptr_t)(NEAR_STEP - 1);
+
+	for (uintptr_t below = NEAR_STEP; below < NEAR_MAX && below < program; below += NEAR_STEP) {
+		void *at = mmap((void *)(program - below), bytes, PROT_READ | PROT_EXEC,
+				MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+
+		if (at != MAP_FAILED)
+			return at;
+		if (errno != EEXIST)
+			break;
+	}
+	return mmap(NULL, bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+}
+
 static int map_twice(struct call_sites *c, struct error *e)
 {
 	_cleanup_close_ int fd = open_memory(c->bytes);
@@ -65,7 +86,7 @@ static int map_twice(struct call_sites *c, struct error *e)
 	if (writable == MAP_FAILED)
 		return error_set(e, -ENOMEM, "no memory for call sites: %s", strerror(errno));
 	memset(writable, BREAKPOINT, c->bytes);
-	code = mmap(NULL, c->bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	code = map_near(c->bytes, fd);
 	if (code == MAP_FAILED) {
 		int code_errno = errno;
 
@@ -116,24 +137,42 @@ question_fn *call_sites_entry(const struct call_sites *c, uint32_t site)
 	return (question_fn *)(uintptr_t)(c->code + (size_t)site * SITE_BYTES);
 }
 
+/* jmp rel32 at the address `from` of the code, to `to`, as the first five bytes of a word. False: out of reach. */
+static bool encode_jump(uintptr_t from, uintptr_t to, uint64_t *ret_word)
+{
+	int64_t offset = (int64_t)(to - (from + JUMP_BYTES));
+
+	if (offset != (int32_t)offset)
+		return false;
+	*ret_word = 0xe9 | (uint64_t)(uint32_t)offset << 8 | UINT64_C(0xcccccc) << 40;
+	return true;
+}
+
 void call_sites_bind(struct call_sites *c, uint32_t stub, question_fn *ask, void *scheduler)
 {
-	uint8_t *at = c->writable + c->stubs_at + (size_t)stub * STUB_BYTES;
-	uint64_t first = (uintptr_t)scheduler, target = (uintptr_t)ask;
+	size_t at = c->stubs_at + (size_t)stub * STUB_BYTES;
+	uint8_t *w = c->writable + at;
+	uint64_t first = (uintptr_t)scheduler, target = (uintptr_t)ask, jump;
 
-	memcpy(at, (const uint8_t[]){0x48, 0xbf}, 2); /* movabs $scheduler, %rdi */
-	memcpy(at + 2, &first, sizeof first);
-	memcpy(at + 10, (const uint8_t[]){0x49, 0xbb}, 2); /* movabs $ask, %r11: no argument, and nobody keeps it */
-	memcpy(at + 12, &target, sizeof target);
-	memcpy(at + 20, (const uint8_t[]){0x41, 0xff, 0xe3}, 3); /* jmp *%r11 */
+	memcpy(w, (const uint8_t[]){0x48, 0xbf}, 2); /* movabs $scheduler, %rdi */
+	memcpy(w + 2, &first, sizeof first);
+	if (encode_jump((uintptr_t)c->code + at + 10, target, &jump)) {
+		memcpy(w + 10, &jump, sizeof jump);
+		return;
+	}
+	memcpy(w + 10, (const uint8_t[]){0x49, 0xbb}, 2); /* movabs $ask, %r11: no argument, and nobody keeps it */
+	memcpy(w + 12, &target, sizeof target);
+	memcpy(w + 20, (const uint8_t[]){0x41, 0xff, 0xe3}, 3); /* jmp *%r11 */
 }
 
 void call_sites_point(struct call_sites *c, uint32_t site, uint32_t stub)
 {
 	size_t from = (size_t)site * SITE_BYTES, to = c->stubs_at + (size_t)stub * STUB_BYTES;
-	uint32_t offset = (uint32_t)(to - (from + 5));				 /* from the end of the jump */
-	uint64_t word = 0xe9 | (uint64_t)offset << 8 | UINT64_C(0xcccccc) << 40; /* jmp rel32; never reached */
+	uint64_t word = 0;
+	bool within_reach = encode_jump(from, to, &word); /* both in one piece of memory */
 
+	assert(within_reach);
+	(void)within_reach;
 	atomic_store_explicit((_Atomic uint64_t *)(void *)(c->writable + from), word, memory_order_release);
 }
 

@@ -4,7 +4,7 @@
  *
  *	requester: call site[n]
  *	              |
- *	  site n:     jmp  to_k            8 bytes, aligned; patched by one store
+ *	  site n:     jmp  to_k            patched by one store of eight aligned bytes
  *	                     |
  *	  to_k:       mov  scheduler k -> first argument; jmp  function of scheduler k
  *

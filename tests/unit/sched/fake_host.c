@@ -11,6 +11,17 @@
 #define SPAN_US 50 /* of a "run" between two looks for kicks */
 
 const char *fake_images = ".";
+enum activation_way fake_way;
+
+void fake_arguments(int argc, char **argv)
+{
+	struct error e;
+
+	if (argc > 1)
+		fake_images = argv[1];
+	if (argc > 2)
+		must(activation_way_from_name(argv[2], &fake_way, &e) == 0);
+}
 
 _Noreturn void fake_fail(const char *what, const char *file, int line)
 {
@@ -67,6 +78,7 @@ struct fake *fake_new(const struct fake_config *config)
 	    .slice_min_ns = config->slice_min_ns,
 	    .slice_max_ns = config->slice_max_ns,
 	    .migration_cost_ns = config->migration_cost_ns,
+	    .activation = fake_way,
 	    .default_scheduler = config->scheduler ? config->scheduler : &baton_scheduler_rr,
 	};
 

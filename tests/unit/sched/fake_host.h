@@ -72,6 +72,10 @@ struct fake_config {
 struct fake *fake_new(const struct fake_config *config);
 struct fake *fake_free(struct fake *f);
 extern const char *fake_images;
+/* How requests find the active scheduler in the pools that are made. */
+extern enum activation_way fake_way;
+/* A test's command line: [the directory of images [the way]]. */
+void fake_arguments(int argc, char **argv);
 
 /* One event each, at the present time; the lock is taken and dropped. */
 uint32_t fake_vm(struct fake *f, uint32_t weight);

@@ -613,7 +613,6 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(idle_pcpus_ask_again_after_a_change),
 	};
 
-	if (argc > 1)
-		fake_images = argv[1];
+	fake_arguments(argc, argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

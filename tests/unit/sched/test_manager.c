@@ -278,7 +278,7 @@ static void an_event_is_a_request_of_its_kind(void **unused)
 	fake_free(s.f);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_wrong_choice_is_counted_and_replaced_by_the_defaults),
@@ -294,5 +294,6 @@ int main(void)
 	    cmocka_unit_test(an_event_is_a_request_of_its_kind),
 	};
 
+	fake_arguments(argc, argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -918,7 +918,7 @@ static void the_table_of_attached_schedulers_has_an_end(void **unused)
 	fake_free(f);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(every_order_of_events_ends_in_the_state_that_the_drawing_says),
@@ -958,5 +958,6 @@ int main(void)
 	    cmocka_unit_test(the_table_of_attached_schedulers_has_an_end),
 	};
 
+	fake_arguments(argc, argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -221,7 +221,6 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(a_queue_without_work_ends_at_once),
 	};
 
-	if (argc > 1)
-		fake_images = argv[1];
+	fake_arguments(argc, argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -171,7 +171,6 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(after_ten_thousand_random_changes_nothing_is_lost),
 	};
 
-	if (argc > 1)
-		fake_images = argv[1];
+	fake_arguments(argc, argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -240,7 +240,6 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(vcpus_come_and_go_while_a_newcomer_is_attached),
 	};
 
-	if (argc > 1)
-		fake_images = argv[1];
+	fake_arguments(argc, argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
