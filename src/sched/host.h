@@ -22,6 +22,10 @@ struct sched_host_ops {
 	int (*flush)(struct sched_host *h, char *why, size_t size);
 	/* After a flush that returned 0, when the pCPUs may run again (called without the lock, by the same thread). May be NULL. */
 	void (*go_on)(struct sched_host *h);
+	/* For hosts whose run loops are not threads, else NULL (the calling thread sleeps until all rest): goes on with whatever
+	 * the pCPUs do until pool->ceased_count says that all of them rest, or the deadline (of now) is there. Called with the
+	 * pool's lock held; may drop it meanwhile. Such a host calls pool_cease_arrive and pool_cease_depart by itself. */
+	void (*await_rest)(struct sched_host *h, uint64_t deadline_ns);
 };
 
 struct sched_host {

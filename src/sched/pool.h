@@ -183,6 +183,9 @@ void pool_cease_begin(struct pool *p) REQUIRES(p->lock);
 /* A run loop that finds the sign, outside the guest and with no vCPU running: rests here until the sign is lowered.
  * Returns the time after it. */
 uint64_t pool_cease_rest(struct pool *p, uint32_t pcpu, uint64_t now) REQUIRES(p->lock);
+/* Its two halves, for run loops that are no threads (host.h, await_rest): it rests from now on; it goes on. */
+void pool_cease_arrive(struct pool *p, uint32_t pcpu, uint64_t now) REQUIRES(p->lock);
+void pool_cease_depart(struct pool *p, uint32_t pcpu, uint64_t now) REQUIRES(p->lock);
 /* Waits until every pCPU rests; -ETIMEDOUT at the deadline (CLOCK_MONOTONIC). */
 int pool_cease_wait(struct pool *p, uint64_t deadline_ns) REQUIRES(p->lock);
 void pool_cease_end(struct pool *p) REQUIRES(p->lock);

@@ -3,7 +3,8 @@
  * pool_cease.c - bringing every pCPU to rest and letting all go on (rows S19 - S21). See pool.h.
  *
  * The sign is looked at by every run loop, with the lock held, before it goes back into a guest; whoever is in one is
- * kicked. Waiting gives the lock away: its owner is taken down and put back by hand around the condition variable.
+ * kicked. Waiting gives the lock away: its owner is taken down and put back by hand around the condition variable. A host
+ * whose run loops are no threads (the simulator) waits in its own way, and says of each pCPU when it arrives and departs.
  */
 #include "base/clock.h"
 #include "sched/pool_private.h"
@@ -20,7 +21,7 @@ void pool_cease_begin(struct pool *p)
 	}
 }
 
-uint64_t pool_cease_rest(struct pool *p, uint32_t pcpu, uint64_t now) NO_TSA
+void pool_cease_arrive(struct pool *p, uint32_t pcpu, uint64_t now)
 {
 	struct pool_pcpu *c = &p->pcpus[pcpu];
 	struct kicks kicks = pool_take_kicks(p);
@@ -33,15 +34,27 @@ uint64_t pool_cease_rest(struct pool *p, uint32_t pcpu, uint64_t now) NO_TSA
 	p->ceased_count++;
 	pool_send_kicks(p, &kicks);
 	pthread_cond_broadcast(&p->cease_changed);
+}
+
+void pool_cease_depart(struct pool *p, uint32_t pcpu, uint64_t now)
+{
+	struct pool_pcpu *c = &p->pcpus[pcpu];
+
+	p->last_now_ns = now;
+	c->ceased = false;
+	c->blackout_ns = now - c->ceased_at_ns;
+}
+
+uint64_t pool_cease_rest(struct pool *p, uint32_t pcpu, uint64_t now) NO_TSA
+{
+	pool_cease_arrive(p, pcpu, now);
 	while (p->cease) {
 		atomic_store_explicit(&p->lock.owner, 0, memory_order_relaxed);
 		pthread_cond_wait(&p->cease_changed, &p->lock.mutex);
 		atomic_store_explicit(&p->lock.owner, pthread_self(), memory_order_relaxed);
 	}
 	now = MAX(p->last_now_ns, p->host->ops->now(p->host));
-	p->last_now_ns = now;
-	c->ceased = false;
-	c->blackout_ns = now - c->ceased_at_ns;
+	pool_cease_depart(p, pcpu, now);
 	return now;
 }
 
@@ -50,7 +63,9 @@ int pool_cease_wait(struct pool *p, uint64_t deadline_ns) NO_TSA
 	struct timespec until = timespec_from_ns(deadline_ns);
 	int r = 0;
 
-	while (p->ceased_count < p->pcpu_count && r == 0) {
+	if (p->host->ops->await_rest)
+		p->host->ops->await_rest(p->host, deadline_ns);
+	while (!p->host->ops->await_rest && p->ceased_count < p->pcpu_count && r == 0) {
 		atomic_store_explicit(&p->lock.owner, 0, memory_order_relaxed);
 		r = pthread_cond_timedwait(&p->cease_changed, &p->lock.mutex, &until);
 		atomic_store_explicit(&p->lock.owner, pthread_self(), memory_order_relaxed);

@@ -7,7 +7,8 @@
  * of each phase (its progress callback, no lock held), and between two batches of vCPUs it takes the lock and asks for
  * the time (change_clock): those are the two places. The durations are constants, near what was measured on real hosts.
  *
- * Ceasing: the pCPUs come to rest within the engine's wait; see change_rest.
+ * Ceasing: each pCPU stops when its kick arrives, and rests (engine.c). The engine waits for that in change_await_rest,
+ * spends FLUSH_NS on the devices, commits, and asks for the time once the sign is lowered: then all pCPUs go on.
  */
 #include "sched/manager.h"
 #include "sim/internal.h"
@@ -15,6 +16,7 @@
 #define FETCH_NS   (200 * NSEC_PER_USEC) /* reading and checking an image */
 #define BATCH_NS   (30 * NSEC_PER_USEC)	 /* handing 64 vCPUs over */
 #define PREPARE_NS (20 * NSEC_PER_USEC)	 /* any other phase */
+#define FLUSH_NS   (20 * NSEC_PER_USEC)	 /* looking that all devices rest */
 
 static void let_pass(struct sim *s, uint64_t ns)
 {
@@ -44,18 +46,54 @@ static void phase_entered(void *ctx, const struct change_report *report)
 	}
 }
 
+/* The pCPUs that rested for the change go on. */
+static void depart(struct sim *s) NO_TSA
+{
+	for (uint32_t p = 0; p < s->workload->pcpus; p++) {
+		if (!s->pcpus[p].resting)
+			continue;
+		s->pcpus[p].resting = false;
+		s->pcpus[p].kick_ns = s->now_ns;
+		pool_cease_depart(s->pool, p, s->now_ns);
+		engine_set_pcpu(s, p);
+	}
+}
+
 void change_clock(struct sim *s) NO_TSA
 {
 	struct pool *p = s->pool;
 
-	/* Only between batches, and not from the events that are simulated meanwhile. */
-	if (s->change.phase != PHASE_ATTACH || s->change.passing || !lock_is_mine(&p->lock))
+	/* Not from the events that are simulated within the change. */
+	if (s->change.passing || !lock_is_mine(&p->lock))
+		return;
+	if (s->change.phase == PHASE_COMMIT && !p->cease)
+		depart(s);
+	if (s->change.phase != PHASE_ATTACH)
 		return;
 	s->change.passing = true;
 	lock_drop(&p->lock);
 	let_pass(s, BATCH_NS);
 	lock_take(&p->lock);
 	s->change.passing = false;
+}
+
+void change_await_rest(struct sched_host *h, uint64_t deadline_ns) NO_TSA
+{
+	struct sim *s = container_of(h, struct sim, host);
+	struct pool *p = s->pool;
+
+	s->change.passing = true;
+	lock_drop(&p->lock);
+	while (p->ceased_count < p->pcpu_count && engine_step(s, deadline_ns))
+		;
+	lock_take(&p->lock);
+	s->change.passing = false;
+}
+
+int change_flush(struct sched_host *h, char *why, size_t size)
+{
+	let_pass(container_of(h, struct sim, host), FLUSH_NS);
+	return 0;
 }
 
 void change_now(struct sim *s) NO_TSA

@@ -42,7 +42,8 @@ static void host_kick(struct sched_host *h, uint32_t pcpu)
 	engine_set_pcpu(s, pcpu);
 }
 
-static const struct sched_host_ops host_ops = {.now = host_now, .kick = host_kick};
+static const struct sched_host_ops host_ops = {
+    .now = host_now, .kick = host_kick, .flush = change_flush, .await_rest = change_await_rest};
 
 uint64_t engine_enter(struct sim *s)
 {
@@ -206,9 +207,15 @@ static void decide(struct sim *s, uint32_t pcpu, enum baton_stop why, bool spun)
 			engine_tell(s, &event);
 		}
 		by = who_asks(why);
-		stop_vcpu(s, pcpu, why, now);
+		stop_vcpu(s, pcpu, s->pool->cease && why != BATON_STOP_BLOCKED ? BATON_STOP_CEASED : why, now);
 	}
-	ask(s, pcpu, by, now);
+	c->resting = s->pool->cease;
+	if (c->resting) {
+		c->kick_ns = TIME_NEVER;
+		pool_cease_arrive(s->pool, pcpu, now);
+	} else {
+		ask(s, pcpu, by, now);
+	}
 	engine_leave(s);
 	engine_set_pcpu(s, pcpu);
 }
@@ -227,6 +234,11 @@ static void pcpu_due(struct sim *s, uint32_t pcpu)
 	enum act act = ACT_GO_ON;
 	struct sim_vcpu *v;
 
+	if (c->resting) { /* it will ask in any case when it goes on */
+		c->kick_ns = TIME_NEVER;
+		engine_set_pcpu(s, pcpu);
+		return;
+	}
 	if (c->vcpu == BATON_NONE) {
 		decide(s, pcpu, BATON_STOP_PREEMPTED, false);
 		return;
@@ -379,12 +391,23 @@ static void one_event(struct sim *s, uint64_t t)
 	}
 }
 
-void engine_advance(struct sim *s, uint64_t until)
+bool engine_step(struct sim *s, uint64_t until)
 {
 	uint64_t t;
 
-	while (!s->stopped && s->failed >= 0 && (t = next_due(s)) <= until)
-		one_event(s, t);
+	if (s->stopped || s->failed < 0)
+		return false;
+	t = next_due(s);
+	if (t > until)
+		return false;
+	one_event(s, t);
+	return true;
+}
+
+void engine_advance(struct sim *s, uint64_t until)
+{
+	while (engine_step(s, until))
+		;
 	if (!s->stopped && s->failed >= 0)
 		s->now_ns = MAX(s->now_ns, until);
 }
@@ -399,12 +422,7 @@ int sim_run(struct sim *s, uint64_t until, struct error *e)
 
 bool sim_step(struct sim *s)
 {
-	uint64_t t = next_due(s);
-
-	if (s->stopped || s->failed < 0 || t > s->end_ns)
-		return false;
-	one_event(s, t);
-	return true;
+	return engine_step(s, s->end_ns);
 }
 
 void sim_stop(struct sim *s)

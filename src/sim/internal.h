@@ -68,6 +68,7 @@ struct sim_pcpu {
 	uint32_t last; /* who ran before */
 	uint64_t slice_end_ns;
 	uint64_t kick_ns; /* when a kick arrives; TIME_NEVER */
+	bool resting;	  /* for the cease sign */
 };
 
 struct planned_change {
@@ -113,6 +114,8 @@ void engine_set_pcpu(struct sim *s, uint32_t pcpu);
 void engine_set_vcpu(struct sim *s, struct sim_vcpu *v);
 /* All events until then. */
 void engine_advance(struct sim *s, uint64_t until);
+/* One event, when one is due until then; false: none is, or the simulation cannot go on. */
+bool engine_step(struct sim *s, uint64_t until);
 void engine_tell(struct sim *s, const struct sim_event *event);
 /* v, which runs, gives its pCPU up: the pool is told, another one is asked for there. Lock not held. */
 void engine_stop_running(struct sim *s, struct sim_vcpu *v, enum baton_stop why);
@@ -162,5 +165,8 @@ void behaviour_end(struct sim *s, struct sim_vcpu *v);
 void change_now(struct sim *s);
 /* For the host's clock: time that goes by within a change. */
 void change_clock(struct sim *s);
+/* Ceasing: host.h. */
+void change_await_rest(struct sched_host *h, uint64_t deadline_ns);
+int change_flush(struct sched_host *h, char *why, size_t size);
 
 #endif

@@ -41,7 +41,7 @@ static struct workload *busy_world(void)
 }
 
 struct seen {
-	uint64_t starts, stops, commits;
+	uint64_t starts, ceased, commits, starts_after_commit;
 	uint32_t active_then;
 };
 
@@ -50,7 +50,8 @@ static void see(void *ctx, struct sim *s, const struct sim_event *event)
 	struct seen *seen = ctx;
 
 	seen->starts += event->kind == SIM_START;
-	seen->stops += event->kind == SIM_STOP;
+	seen->ceased += event->kind == SIM_STOP && event->why == BATON_STOP_CEASED;
+	seen->starts_after_commit += event->kind == SIM_START && seen->commits > 0;
 	seen->commits += event->kind == SIM_COMMIT;
 	if (event->kind == SIM_COMMIT)
 		seen->active_then = event->pcpu;
@@ -134,6 +135,25 @@ static void test_a_live_change_happens_while_events_go_on(void **state)
 	changed_end(&c);
 }
 
+static void test_a_change_that_ceases_brings_all_to_rest(void **state)
+{
+	struct changed c;
+
+	changed_begin(&c, "bvt.baton", CHANGE_CEASE);
+	if (c.report.state != CHANGE_DONE)
+		fail_msg("%s", c.report.error);
+	assert_int_equal(c.report.how, CHANGE_CEASE);
+	assert_int_equal(c.report.pcpu_count, 4);
+	for (uint32_t p = 0; p < 4; p++)
+		assert_true(c.report.blackout_per_pcpu_ns[p] > 0);
+	assert_int_equal(c.seen.commits, 1);
+	/* Those who ran stopped for it (but who was about to halt anyway), and all went on. */
+	assert_in_range(c.seen.ceased, 1, 4);
+	assert_true(c.seen.starts_after_commit > 1000);
+	check_accounts(c.s);
+	changed_end(&c);
+}
+
 static void test_a_refused_change_leaves_everything(void **state)
 {
 	struct changed c;
@@ -211,6 +231,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_a_live_change_happens_while_events_go_on),
+	    cmocka_unit_test(test_a_change_that_ceases_brings_all_to_rest),
 	    cmocka_unit_test(test_a_refused_change_leaves_everything),
 	    cmocka_unit_test(test_changes_repeat_themselves),
 	    cmocka_unit_test(test_reports_are_whole),
