@@ -8,10 +8,10 @@
 #include "cli/size.h"
 #include "cli/stream.h"
 
-enum { NAME = 256, KERNEL, INITRD, CMDLINE, VCPUS, MEMORY, WEIGHT, DISK, NET, RNG, SERVICE, ATTACH };
+enum { NAME = 256, KERNEL, INITRD, CMDLINE, VCPUS, MEMORY, WEIGHT, DISK, NET, RNG, CONSOLE, SERVICE, ATTACH };
 
 struct run_options {
-	const char *name, *cmdline;
+	const char *name, *cmdline, *console;
 	char *kernel, *initrd;
 	uint64_t vcpus, memory_mib, weight;
 	json_t *disks, *net;
@@ -108,19 +108,13 @@ static int parse_net(const char *text, struct run_options *o)
 static int parse(int argc, char **argv, struct run_options *o)
 {
 	static const struct option longs[] = {
-	    {"name", required_argument, NULL, NAME},
-	    {"kernel", required_argument, NULL, KERNEL},
-	    {"initrd", required_argument, NULL, INITRD},
-	    {"cmdline", required_argument, NULL, CMDLINE},
-	    {"vcpus", required_argument, NULL, VCPUS},
-	    {"memory", required_argument, NULL, MEMORY},
-	    {"weight", required_argument, NULL, WEIGHT},
-	    {"disk", required_argument, NULL, DISK},
-	    {"net", required_argument, NULL, NET},
-	    {"rng", no_argument, NULL, RNG},
-	    {"service", no_argument, NULL, SERVICE},
-	    {"attach", no_argument, NULL, ATTACH},
-	    {NULL, 0, NULL, 0},
+	    {"name", required_argument, NULL, NAME},	   {"kernel", required_argument, NULL, KERNEL},
+	    {"initrd", required_argument, NULL, INITRD},   {"cmdline", required_argument, NULL, CMDLINE},
+	    {"vcpus", required_argument, NULL, VCPUS},	   {"memory", required_argument, NULL, MEMORY},
+	    {"weight", required_argument, NULL, WEIGHT},   {"disk", required_argument, NULL, DISK},
+	    {"net", required_argument, NULL, NET},	   {"rng", no_argument, NULL, RNG},
+	    {"console", required_argument, NULL, CONSOLE}, {"service", no_argument, NULL, SERVICE},
+	    {"attach", no_argument, NULL, ATTACH},	   {NULL, 0, NULL, 0},
 	};
 	int opt;
 
@@ -157,6 +151,9 @@ static int parse(int argc, char **argv, struct run_options *o)
 			break;
 		case NET:
 			r = parse_net(optarg, o);
+			break;
+		case CONSOLE:
+			o->console = optarg;
 			break;
 		case RNG:
 			o->rng = true;
@@ -195,10 +192,10 @@ static int run_run(const struct cli *cli, int argc, char **argv)
 		return r;
 	if (client_open(cli->socket, &client, &e) < 0)
 		return cli_fail("%s", e.text);
-	params = json_pack("{s:s*, s:s, s:s*, s:s*, s:I, s:I, s:I, s:O*, s:O*, s:b, s:s}", "name", o.name, "kernel",
-			   o.kernel, "initrd", o.initrd, "cmdline", o.cmdline, "vcpus", (json_int_t)o.vcpus,
+	params = json_pack("{s:s*, s:s, s:s*, s:s*, s:I, s:I, s:I, s:O*, s:O*, s:b, s:s*, s:s}", "name", o.name,
+			   "kernel", o.kernel, "initrd", o.initrd, "cmdline", o.cmdline, "vcpus", (json_int_t)o.vcpus,
 			   "memory_mib", (json_int_t)o.memory_mib, "weight", (json_int_t)o.weight, "disks", o.disks,
-			   "net", o.net, "rng", o.rng, "role", o.service ? "service" : "guest");
+			   "net", o.net, "rng", o.rng, "console", o.console, "role", o.service ? "service" : "guest");
 	if (client_call(&client, "vm.create", params, &reply, &e) < 0)
 		return cli_fail("%s", e.text);
 	name = strdup(member_text(reply, "name", o.name ? o.name : "?"));
@@ -226,6 +223,7 @@ const struct command command_run = {
 	"                    user,host: that also reaches the host's loopback, as 10.0.2.2;\n"
 	"                    user,forward=tcp:ADDRESS:PORT:GUESTPORT: a port of the host leads to the guest\n"
 	"  --rng             a source of entropy\n"
+	"  --console KIND    serial (default), or virtio: a virtio console (hvc0) beside the serial port\n"
 	"  --service         the service VM: it may ask for changes of the scheduler\n"
 	"  --attach          stay at its console until it powers off; leave with Ctrl-] q\n"
 	"\n"

@@ -12,6 +12,7 @@
 #include <linux/virtio_mmio.h>
 #include <sys/ioctl.h>
 
+#include "devices/virtio_console.h"
 #include "devices/virtio_mmio.h"
 #include "machine/private.h"
 
@@ -33,6 +34,13 @@ static void pulse(void *ctx, unsigned line)
 	ioapic_set(&m->ioapic, line, false);
 }
 
+static void console_output(void *ctx, const void *data, size_t size)
+{
+	struct machine *m = ctx;
+
+	m->ops->console_out(m->ctx, data, size);
+}
+
 int devices_attach(struct machine *m, const struct machine_config *c, struct error *e)
 {
 	int r = 0;
@@ -41,6 +49,10 @@ int devices_attach(struct machine *m, const struct machine_config *c, struct err
 		return error_set(e, -E2BIG, "a VM has at most %d devices, not %u", MACHINE_DEVICES_MAX,
 				 c->device_count);
 	for (unsigned i = 0; i < c->device_count && r >= 0; i++) {
+		if (c->devices[i]->ops->id == VIRTIO_ID_CONSOLE) {
+			virtio_console_connect(c->devices[i], console_output, m);
+			m->console = c->devices[i];
+		}
 		m->device[m->device_count++] = c->devices[i]; /* machine_detach_devices unwinds */
 		r = virtio_attach(c->devices[i], &m->mem, c->io_loop, pulse, m, DEVICE_LINE_0 + i, e);
 		if (r >= 0)
@@ -51,6 +63,7 @@ int devices_attach(struct machine *m, const struct machine_config *c, struct err
 
 void machine_detach_devices(struct machine *m)
 {
+	m->console = NULL;
 	for (; m->device_count > 0; m->device_count--)
 		virtio_detach(m->device[m->device_count - 1]);
 }
@@ -84,6 +97,21 @@ unsigned devices_places(const struct machine *m, struct acpi_mmio ret[MACHINE_DE
 		ret[i] = (struct acpi_mmio){
 		    .base = (uint32_t)base_of(i), .size = (uint32_t)VIRTIO_MMIO_SIZE, .gsi = DEVICE_LINE_0 + i};
 	return m->device_count;
+}
+
+size_t machine_console_in(struct machine *m, const void *data, size_t size)
+{
+	if (m->console && virtio_console_used(m->console))
+		return virtio_console_input(m->console, data, size);
+	return uart_input(&m->uart, data, size);
+}
+
+int machine_console_resize(struct machine *m, uint16_t columns, uint16_t rows)
+{
+	if (!m->console)
+		return -ENODEV;
+	virtio_console_resize(m->console, columns, rows);
+	return 0;
 }
 
 int machine_check_devices(struct machine *m, char *why, size_t size)

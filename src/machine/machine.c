@@ -353,8 +353,3 @@ const char *machine_crash_text(const struct machine *m)
 {
 	return m->crash_text;
 }
-
-size_t machine_console_in(struct machine *m, const void *data, size_t size)
-{
-	return uart_input(&m->uart, data, size);
-}

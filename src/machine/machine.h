@@ -64,7 +64,7 @@ struct machine_ops {
 	 * with a device's lock held: must not call back into the machine, except vcpu_pending. from = index of the
 	 * vCPU that sent an IPI, or MACHINE_FROM_DEVICE. */
 	void (*notify)(void *ctx, unsigned vcpu, unsigned from);
-	/* [carrier] Output of the UART or of a nano guest. Must not block. */
+	/* [carrier, I/O thread] Output of the UART, a virtio console or a nano guest. Must not block. */
 	void (*console_out)(void *ctx, const void *data, size_t size);
 	/* [carrier] A hypercall that the machine does not answer itself (it answers none: all come here). The mailbox is
 	 * machine_mailbox(). Returns what the vCPU wants next; for VCPU_HALT with a wake-up time, call vcpu_sleep first. */
@@ -118,9 +118,12 @@ int machine_exit_status(const struct machine *m); /* argument of BATON_CALL_EXIT
 void machine_set_exit_status(struct machine *m, int status);
 const char *machine_crash_text(const struct machine *m); /* "" or one line for people */
 
-/* [any] Console input for the UART. Returns the bytes taken (the rest: offer again later; 4096 fit). Calls notify: not with
+/* [any] Console input: for the virtio console if its driver is there, else for the UART. Returns the bytes taken (the rest: offer again later; 4096 fit). Calls notify: not with
  * a lock held that notify takes. */
 size_t machine_console_in(struct machine *m, const void *data, size_t size);
+
+/* [any] The size of the virtio console's terminal. -ENODEV: there is none. */
+int machine_console_resize(struct machine *m, uint16_t columns, uint16_t rows);
 
 /* [carrier, only inside of ops->hypercall for a call that uses the mailbox: CONSOLE_WRITE, CONSOLE_READ, MAILBOX, and
  * BATON_CALL_SERVICE upwards] The VM's mailbox: `*ret_size` bytes hold the request; after the call the reply. Its content

@@ -103,6 +103,7 @@ struct machine {
 	struct uart uart;
 	struct virtio_device *device[MACHINE_DEVICES_MAX]; /* borrowed */
 	unsigned device_count;
+	struct virtio_device *console; /* one of them, or NULL */
 	struct mailbox mailbox;
 
 	_Atomic int exit_status;

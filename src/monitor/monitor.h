@@ -72,6 +72,7 @@ struct requester {
  *	sched.history		O S	{changes: [as above]}
  *	sched.trace		O	{last} -> {records: [{ns (relative to now), event, vcpu, pcpu, a, b}]} (src/trace/ring.h)
  *	console.owner		O S	{vm} or {} to ask
+ *	console.resize		O	{vm, columns, rows}
  *	shutdown		O	stop everything
  */
 json_t *monitor_request(struct monitor *m, const struct requester *who, const char *method, json_t *params);

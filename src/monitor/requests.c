@@ -161,6 +161,30 @@ static json_t *request_vm_registers(struct monitor *m, const struct requester *w
 	return json_pack("{s:b, s:o}", "ok", 1, "vcpus", texts);
 }
 
+/* The size of a VM's virtio console, for the programs in the guest. */
+static json_t *request_console_resize(struct monitor *m, const struct requester *who, json_t *params)
+{
+	json_int_t columns = 0, rows = 0;
+	struct error e = {0};
+	struct vm *vm;
+	int r = -ESRCH;
+
+	if (json_unpack(params, "{s:I, s:I}", "columns", &columns, "rows", &rows) < 0 || columns < 1 || rows < 1 ||
+	    columns > UINT16_MAX || rows > UINT16_MAX)
+		return reply_error(EINVAL, "console.resize takes columns and rows, 1 to %d", UINT16_MAX);
+	vm = vm_find(m, json_object_get(params, "vm"), &e);
+	if (!vm)
+		return reply_from(-ENOENT, &e);
+	lock_take(&m->lock);
+	if (vm->host)
+		r = machine_console_resize(host_vm_machine(vm->host), (uint16_t)columns, (uint16_t)rows);
+	lock_drop(&m->lock);
+	if (r < 0)
+		error_set(&e, r, "VM %s has no console with a size: run it with --console virtio", vm->name);
+	vm_unref(vm);
+	return r < 0 ? reply_from(r, &e) : reply_ok();
+}
+
 static json_t *console_owner_reply(struct monitor *m) NO_TSA
 {
 	uint32_t owner;
@@ -236,6 +260,7 @@ static const struct {
     {"upload.begin", true, request_upload_begin},
     {"upload.end", true, request_upload_end},
     {"console.owner", true, request_console_owner},
+    {"console.resize", false, request_console_resize},
     {"shutdown", false, request_shutdown},
 };
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "devices/virtio_block.h"
+#include "devices/virtio_console.h"
 #include "devices/virtio_net.h"
 #include "devices/virtio_rng.h"
 
@@ -129,10 +130,28 @@ static int add_rng(struct vm_devices *d, json_t *rng, struct error *e)
 	return r;
 }
 
+static int add_console(struct vm_devices *d, json_t *console, struct error *e)
+{
+	const char *kind = console ? json_string_value(console) : "serial";
+	struct virtio_device **at;
+	int r;
+
+	if (kind && strcmp(kind, "serial") == 0)
+		return 0; /* every machine has that */
+	if (!kind || strcmp(kind, "virtio") != 0)
+		return error_set(e, -EINVAL, "console is \"serial\" or \"virtio\"");
+	at = place(d, e);
+	if (!at)
+		return -E2BIG;
+	r = virtio_console_new(at, e);
+	d->count += r == 0;
+	return r;
+}
+
 static const struct {
 	const char *param;
 	int (*add)(struct vm_devices *d, json_t *value, struct error *e);
-} kinds[] = {{"disks", add_disks}, {"net", add_net}, {"rng", add_rng}};
+} kinds[] = {{"disks", add_disks}, {"net", add_net}, {"rng", add_rng}, {"console", add_console}};
 
 bool vm_devices_know(const char *param)
 {

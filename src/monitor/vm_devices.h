@@ -19,6 +19,7 @@ struct vm_devices {
  *	"net": "user", "none", or {"kind": "user", "host": true, "forward": ["tcp:127.0.0.1:2222:22"]},
  *		or {"kind": "tap", "interface": "tap0"}
  *	"rng": true
+ *	"console": "serial" (the UART alone) or "virtio" (a virtio console beside it)
  *
  * On failure nothing is left behind. Any thread but a run loop: opens files.
  */
