@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * baton/kit_ready.h - a ready queue over all pCPUs of a pool, and the set of idle pCPUs. Part of the kit (baton/kit.h).
+ * baton/kit_ready.h - a ready queue over all pCPUs of a pool. Part of the kit (baton/kit.h).
  *
  * The queue holds those who wait for a pCPU, least (key, seq) first. It answers "who comes first *on this pCPU*?" with
  * affinity and with a preference for vCPUs that ran there last, in O(log vCPUs + log pCPUs), without side effects:
@@ -20,7 +20,7 @@
  * array. Only pinned vCPUs use the node in their own state. The whole is about 3.7 MiB of *addresses* in the state of the
  * pool; pages that a small pool does not touch stay unbacked.
  *
- *	struct my_pool { struct kit_ready ready; struct kit_idle idle; };      kit_ready_init in attach
+ *	struct my_pool { struct kit_ready ready; ... };		kit_ready_init in attach
  *	struct my_vcpu { ...; struct kit_pin pin; };
  *	#define PIN offsetof(struct my_vcpu, pin)
  *
@@ -30,110 +30,15 @@
 #ifndef BATON_KIT_READY_H
 #define BATON_KIT_READY_H
 
-#include "baton/kit.h"
+#include "baton/kit_pcpus.h"
 
 #define KIT_READY_MAX UINT32_C(131072) /* vCPU slots of the largest pool it serves */
-#define KIT_WORDS     (BATON_PCPUS_MAX / 64)
 #define KIT_HOMES     (BATON_PCPUS_MAX + 1)
 #define KIT_CHUNK     UINT32_C(128) /* entries that a home takes at a time */
 #define KIT_CHUNKS    (KIT_READY_MAX / KIT_CHUNK + 1)
 #define KIT_STOCK     (KIT_CHUNKS + 3 * KIT_HOMES) /* besides what is full: two in part and one to spare per home */
 #define KIT_NOWHERE   BATON_PCPUS_MAX		   /* home of who never ran */
 #define KIT_IN_TREE   UINT32_MAX
-#define KIT_NOBODY    UINT32_C(0xffffff)
-
-/* ---- sets of pCPUs ---------------------------------------------------------------------------------------------- */
-
-static inline uint32_t kit_words(const struct baton_region *r)
-{
-	return (r->pcpu_slots + 63) / 64;
-}
-
-/* The pCPUs of word i that exist. */
-static inline uint64_t kit_word_all(const struct baton_region *r, uint32_t i)
-{
-	uint32_t n = r->pcpu_slots - i * 64;
-
-	return n >= 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1;
-}
-
-static inline int kit_mask_has(const uint64_t *mask, uint32_t pcpu)
-{
-	return (mask[pcpu / 64] >> (pcpu % 64)) & 1;
-}
-
-/* ---- entries ------------------------------------------------------------------------------------------------------- */
-
-/* One who waits, by value: seq (40 bits; it may wrap, which concerns only equals) and number make up the lower half. */
-struct kit_entry {
-	int64_t key;
-	uint64_t low;
-};
-
-#define KIT_NO_ENTRY ((struct kit_entry){INT64_MAX, UINT64_MAX})
-
-static inline struct kit_entry kit_entry(int64_t key, uint64_t seq, uint32_t v)
-{
-	return (struct kit_entry){key, seq << 24 | v};
-}
-
-static inline uint32_t kit_entry_vcpu(struct kit_entry e)
-{
-	uint32_t v = (uint32_t)e.low & KIT_NOBODY;
-
-	return v == KIT_NOBODY ? BATON_NONE : v;
-}
-
-/* Compared as one number of 128 bits: no branch. */
-static inline int kit_entry_before(struct kit_entry a, struct kit_entry b)
-{
-	return ((__int128)a.key << 64 | a.low) < ((__int128)b.key << 64 | b.low);
-}
-
-static inline struct kit_entry kit_entry_least(struct kit_entry a, struct kit_entry b)
-{
-	return kit_entry_before(a, b) ? a : b;
-}
-
-/* ---- tournament: the first of up to 256 entries, one per pCPU ------------------------------------------------------- */
-
-/* [1] is the winner, [leaves + i] the entry of i; each parent is the first of its two children. */
-struct kit_tournament {
-	uint32_t leaves; /* a power of two */
-	_Alignas(64) struct kit_entry entry[2 * BATON_PCPUS_MAX];
-};
-
-static inline void kit_tournament_init(struct kit_tournament *t, uint32_t count)
-{
-	for (t->leaves = 1; t->leaves < count; t->leaves *= 2)
-		;
-	for (uint32_t i = 0; i < 2 * t->leaves; i++)
-		t->entry[i] = KIT_NO_ENTRY;
-}
-
-/* KIT_NO_ENTRY takes i out. */
-static inline void kit_tournament_set(struct kit_tournament *t, uint32_t i, struct kit_entry e)
-{
-	struct kit_entry *n = t->entry;
-
-	i += t->leaves;
-	n[i] = e;
-	while (i > 1) {
-		e = kit_entry_least(n[i], n[i ^ 1]);
-		i /= 2;
-		if (n[i].low == e.low && n[i].key == e.key)
-			break;
-		n[i] = e;
-	}
-}
-
-/* The winner if i had the entry e. */
-static inline struct kit_entry kit_tournament_if(const struct kit_tournament *t, uint32_t i, struct kit_entry e)
-{
-	for (i += t->leaves; i > 1; i /= 2)
-		e = kit_entry_least(e, t->entry[i ^ 1]);
-	return e;
-}
 
 /* ---- the queue: its parts --------------------------------------------------------------------------------------- */
 
@@ -152,7 +57,6 @@ struct kit_ready {
 	uint32_t count;	 /* all who wait */
 	uint32_t pinned; /* those of them in the tree */
 	uint32_t root;	 /* of the tree: number + 1 */
-	uint32_t leaves; /* of the tournament, as in it */
 	uint32_t fresh;	 /* chunks that were never used begin here */
 	uint32_t spare;	 /* list of chunks given back: number + 1, linked by their first entries' key */
 	uint32_t size[KIT_HOMES];
@@ -507,7 +411,6 @@ static inline int32_t kit_ready_init(struct baton_region *r, struct kit_ready *q
 	if (r->vcpu_slots > KIT_READY_MAX || r->pcpu_slots > BATON_PCPUS_MAX)
 		return -7;
 	kit_tournament_init(&q->tops, r->pcpu_slots);
-	q->leaves = q->tops.leaves;
 	return 0;
 }
 
@@ -634,44 +537,6 @@ static inline uint32_t kit_ready_least(struct baton_region *r, struct kit_ready 
 static inline int kit_ready_wanted(struct baton_region *r, struct kit_ready *q, size_t at, uint32_t pcpu)
 {
 	return q->count > q->pinned || kit_pin_below_(r, at, q->root, pcpu, 0);
-}
-
-/* ---- idle pCPUs -------------------------------------------------------------------------------------------------- */
-
-/* Zeroed: all idle. Tell it of every start and stop, and of those who run already when they are admitted. */
-struct kit_idle {
-	uint64_t busy[KIT_WORDS];
-};
-
-static inline void kit_idle_start(struct kit_idle *set, uint32_t pcpu)
-{
-	set->busy[pcpu / 64] |= UINT64_C(1) << (pcpu % 64);
-}
-
-static inline void kit_idle_stop(struct kit_idle *set, uint32_t pcpu)
-{
-	set->busy[pcpu / 64] &= ~(UINT64_C(1) << (pcpu % 64));
-}
-
-static inline int kit_idle_has(const struct kit_idle *set, uint32_t pcpu)
-{
-	return !kit_mask_has(set->busy, pcpu);
-}
-
-/* Where v could run at once: where it ran last, else on any idle pCPU; BATON_NONE when there is none. */
-static inline uint32_t kit_idle_for(struct baton_region *r, const struct kit_idle *set, uint32_t v)
-{
-	const struct baton_vcpu *c = baton_vcpu(r, v);
-
-	if (c->pcpu < r->pcpu_slots && kit_idle_has(set, c->pcpu) && kit_mask_has(c->affinity, c->pcpu))
-		return c->pcpu;
-	for (uint32_t i = 0; i < kit_words(r); i++) {
-		uint64_t both = ~set->busy[i] & c->affinity[i] & kit_word_all(r, i);
-
-		if (both != 0)
-			return i * 64 + (uint32_t)__builtin_ctzll(both);
-	}
-	return BATON_NONE;
 }
 
 /*

@@ -53,8 +53,6 @@
 struct bvt_pool {
 	int64_t svt;
 	uint64_t seq;	   /* of the last who began to wait */
-	uint64_t alarm_ns; /* the next alarm asked for; in the past = none */
-	uint64_t later_ns; /* the one that was to be the next before it */
 	uint64_t timeline; /* name of this virtual time: when it was attached */
 	uint64_t joined;   /* another one that it continues (take) */
 	uint32_t lived;	   /* has heard an event: joins no other timeline any more */
@@ -65,7 +63,7 @@ struct bvt_pool {
 	uint32_t last[BATON_PCPUS_MAX];	   /* vCPU that ran last or runs + 1 */
 	struct kit_tournament least;	   /* per pCPU: A that its vCPU began with */
 	struct kit_tournament ahead;	/* per pCPU: E at time 0, had it always grown at the default weight, negated */
-	struct kit_tournament due;	/* per pCPU: when it is to be kicked */
+	struct kit_due due;		/* per pCPU: when it is to be kicked */
 	struct kit_ready plain, warped; /* who waits, by E */
 };
 
@@ -244,13 +242,13 @@ static struct bvt_account account_at(struct baton_region *r, uint32_t v, uint64_
 static int64_t least_a(struct baton_region *r, uint64_t now)
 {
 	struct bvt_pool *q = bvt_pool(r);
-	uint32_t v = kit_ready_least(r, &q->plain, PIN), p = kit_entry_vcpu(q->least.entry[1]);
+	uint32_t v = kit_ready_least(r, &q->plain, PIN), p = kit_entry_vcpu(kit_tournament_winner(&q->least));
 	int64_t least = v == BATON_NONE ? INT64_MAX : kit_ready_key(r, &q->plain, PIN, v), a;
 
 	v = kit_heap_top(&q->warped_by_a);
 	if (v != BATON_NONE && kit_node(r, BY_A, v)->key < least)
 		least = kit_node(r, BY_A, v)->key;
-	if (p == BATON_NONE || q->least.entry[1].key >= least)
+	if (p == BATON_NONE || kit_tournament_winner(&q->least).key >= least)
 		return least;
 	a = account_at(r, q->running[p] - 1, now).avt;
 	least = a < least ? a : least;
@@ -355,14 +353,14 @@ static uint64_t until_before(struct baton_region *r, uint32_t pcpu, uint32_t v, 
 /* How far ahead the vCPU that runs on pcpu is, in a measure that does not change while it runs; INT64_MIN for nobody. */
 static int64_t lead(struct bvt_pool *q, uint32_t pcpu)
 {
-	return q->running[pcpu] == 0 ? INT64_MIN : -q->ahead.entry[q->ahead.leaves + pcpu].key;
+	return q->running[pcpu] == 0 ? INT64_MIN : -kit_tournament_at(&q->ahead, pcpu).key;
 }
 
 /* The pCPU that is to make room for v, which waits: BATON_NONE when nobody runs where it may run. */
 static uint32_t rival(struct baton_region *r, uint32_t v)
 {
 	struct bvt_pool *q = bvt_pool(r);
-	uint32_t home = baton_vcpu(r, v)->pcpu, best = kit_entry_vcpu(q->ahead.entry[1]), looked = 0;
+	uint32_t home = baton_vcpu(r, v)->pcpu, best = kit_entry_vcpu(kit_tournament_winner(&q->ahead)), looked = 0;
 
 	if (best != BATON_NONE && !baton_allowed(r, v, best))
 		best = BATON_NONE;
@@ -380,42 +378,14 @@ static uint32_t rival(struct baton_region *r, uint32_t v)
 	return best;
 }
 
-/* Asks for the earliest only, its tick finds the next. An alarm cannot be cancelled: one that is overtaken is
- * remembered, so that it need not be asked for again. */
-static void alarm_at(struct baton_region *r, uint64_t t, uint64_t now)
-{
-	struct bvt_pool *q = bvt_pool(r);
-
-	if (q->alarm_ns <= now) {
-		q->alarm_ns = q->later_ns;
-		q->later_ns = 0;
-	}
-	if (q->alarm_ns > now && q->alarm_ns <= t)
-		return;
-	if (q->alarm_ns > now)
-		q->later_ns = q->alarm_ns;
-	q->alarm_ns = t;
-	baton_alarm(t);
-}
-
 /* The vCPU that runs on pcpu is due in t, or at once; the same pCPU may be due sooner for somebody else. */
 static void note_due(struct baton_region *r, uint32_t pcpu, uint64_t t, uint64_t now)
 {
-	struct kit_tournament *due = &bvt_pool(r)->due;
-
 	/* Not at once: whoever is asked next (preempts, for one) may see to it first. And no slice is longer than the
 	 * longest. */
-	t = now + (t > r->slice_min_ns ? t : r->slice_min_ns);
-	if (t - now > r->slice_max_ns || (int64_t)t >= due->entry[due->leaves + pcpu].key)
-		return;
-	kit_tournament_set(due, pcpu, kit_entry((int64_t)t, 0, pcpu));
-	alarm_at(r, t, now);
-}
-
-static void not_due(struct bvt_pool *q, uint32_t pcpu)
-{
-	if (q->due.entry[q->due.leaves + pcpu].key != INT64_MAX)
-		kit_tournament_set(&q->due, pcpu, KIT_NO_ENTRY);
+	t = t > r->slice_min_ns ? t : r->slice_min_ns;
+	if (t <= r->slice_max_ns)
+		kit_due_at(&bvt_pool(r)->due, pcpu, now + t, now);
 }
 
 /* v has begun to wait, and no pCPU is about to be asked: its rival makes room for it in time. */
@@ -449,7 +419,7 @@ static int32_t bvt_attach(struct baton_region *r, uint64_t now)
 	q->timeline = now + 1;
 	kit_tournament_init(&q->least, r->pcpu_slots);
 	kit_tournament_init(&q->ahead, r->pcpu_slots);
-	kit_tournament_init(&q->due, r->pcpu_slots);
+	kit_due_init(r, &q->due);
 	return error < 0 ? error : kit_ready_init(r, &q->warped);
 }
 
@@ -510,7 +480,7 @@ static void runs(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t now
 	q->last[pcpu] = v + 1;
 	kit_idle_start(&q->idle, pcpu);
 	note_running(r, v, pcpu);
-	not_due(q, pcpu);
+	kit_due_never(&q->due, pcpu);
 }
 
 static void runs_no_more(struct baton_region *r, uint32_t v)
@@ -526,7 +496,7 @@ static void runs_no_more(struct baton_region *r, uint32_t v)
 	kit_idle_stop(&q->idle, pcpu);
 	kit_tournament_set(&q->least, pcpu, KIT_NO_ENTRY);
 	kit_tournament_set(&q->ahead, pcpu, KIT_NO_ENTRY);
-	not_due(q, pcpu);
+	kit_due_never(&q->due, pcpu);
 }
 
 static int32_t bvt_admit(struct baton_region *r, uint32_t v, uint64_t now)
@@ -629,15 +599,12 @@ static void bvt_stop(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t
 static void bvt_tick(struct baton_region *r, uint64_t now)
 {
 	struct bvt_pool *q = bvt_pool(r);
-	struct kit_entry e;
+	uint32_t p, v;
+	uint64_t t;
+	int64_t e;
 
-	while ((e = q->due.entry[1]).key <= (int64_t)now) {
-		uint32_t p = kit_entry_vcpu(e), v;
-		int64_t key;
-		uint64_t t;
-
-		not_due(q, p);
-		v = first_for(r, p, BATON_NONE, &key);
+	while ((p = kit_due_next(&q->due, now)) != BATON_NONE) {
+		v = first_for(r, p, BATON_NONE, &e);
 		if (v == BATON_NONE)
 			continue;
 		t = until_before(r, p, v, now);
@@ -647,8 +614,6 @@ static void bvt_tick(struct baton_region *r, uint64_t now)
 		}
 		note_due(r, p, t, now);
 	}
-	if (e.key != INT64_MAX)
-		alarm_at(r, (uint64_t)e.key, now);
 }
 
 static void bvt_boost(struct baton_region *r, uint32_t vm, uint64_t now)
@@ -784,8 +749,8 @@ static int32_t bvt_give(struct baton_region *r, uint32_t v, struct baton_history
 	int64_t ahead = a.avt - svt_at(r, now);
 
 	if (s->on != 0) {
-		t.least = q->least.entry[q->least.leaves + s->on - 1].key;
-		t.ahead = q->ahead.entry[q->ahead.leaves + s->on - 1].key;
+		t.least = kit_tournament_at(&q->least, s->on - 1).key;
+		t.ahead = kit_tournament_at(&q->ahead, s->on - 1).key;
 	}
 	h->service_ns = a.service_ns;
 	h->owed_ns = ahead < 0 ? (int64_t)real((uint64_t)-ahead, a.weight) : -(int64_t)real((uint64_t)ahead, a.weight);

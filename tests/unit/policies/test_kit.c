@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_kit.c - the list, the heap and the text writer of baton/kit.h, and the ready queue of baton/kit_ready.h, against
- * plain models. */
+/* test_kit.c - the list, the heap and the text writer of baton/kit.h, the ready queue of baton/kit_ready.h and
+ * the parts of baton/kit_pcpus.h, against plain models. */
 #include "baton/kit.h"
 #include "baton/kit_ready.h"
 #include "harness.h"
@@ -270,6 +270,106 @@ static void test_queue_keeps_order(void **unused)
 			queue_like_its_model(seed++, pcpus[i], pinned[j]);
 }
 
+/* Random matches over n entries, and the winner if one of them were another. */
+static void tournament_like_its_model(uint64_t seed, uint32_t n)
+{
+	static struct kit_tournament t;
+	struct kit_entry model[BATON_PCPUS_MAX];
+	struct world *w = world_new(seed, 1);
+
+	kit_tournament_init(&t, n);
+	for (uint32_t i = 0; i < n; i++)
+		model[i] = KIT_NO_ENTRY;
+	for (uint64_t round = 0; round < 2000; round++) {
+		uint32_t i = (uint32_t)world_random(w, n), j = (uint32_t)world_random(w, n);
+		struct kit_entry least = KIT_NO_ENTRY, other = kit_entry((int64_t)world_random(w, 20) - 10, round, j);
+		struct kit_entry least_if = other, got;
+
+		model[i] =
+		    world_random(w, 4) == 0 ? KIT_NO_ENTRY : kit_entry((int64_t)world_random(w, 20) - 10, round, i);
+		kit_tournament_set(&t, i, model[i]);
+		for (uint32_t k = 0; k < n; k++) {
+			least = kit_entry_least(least, model[k]);
+			if (k != j)
+				least_if = kit_entry_least(least_if, model[k]);
+		}
+		got = kit_tournament_winner(&t);
+		assert_true(got.key == least.key && got.low == least.low);
+		got = kit_tournament_if(&t, j, other);
+		assert_true(got.key == least_if.key && got.low == least_if.low);
+	}
+	world_free(w);
+}
+
+static void test_tournament_knows_its_winner(void **unused)
+{
+	static const uint32_t counts[] = {1, 2, 3, 8, 100, 256};
+
+	for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+		tournament_like_its_model(i, counts[i]);
+}
+
+static void test_idle_pcpus_that_are_wanted(void **unused)
+{
+	struct baton_region *r = pool_region(130);
+	struct kit_ready *q = aligned_alloc(64, sizeof *q);
+	struct kit_idle idle = {0};
+
+	memset(q, 0, sizeof *q);
+	assert_int_equal(kit_ready_init(r, q), 0);
+	for (uint32_t v = 0; v < 2; v++) {
+		memset(baton_vcpu(r, v)->affinity, 0xff, sizeof baton_vcpu(r, v)->affinity);
+		baton_vcpu(r, v)->pcpu = 100;
+	}
+	memset(baton_vcpu(r, 1)->affinity, 0, sizeof baton_vcpu(r, 1)->affinity);
+	baton_vcpu(r, 1)->affinity[2] = 2; /* pCPU 129 alone */
+	assert_int_equal(kit_idle_for(r, &idle, 0), 100);
+	assert_int_equal(kit_idle_for(r, &idle, 1), 129);
+	kit_idle_start(&idle, 100);
+	assert_int_equal(kit_idle_for(r, &idle, 0), 0);
+	assert_int_equal(kit_idle_wanted(r, &idle, q, PIN, BATON_NONE), BATON_NONE); /* nobody waits */
+	kit_ready_insert(r, q, PIN, 1, 0, 0);
+	assert_int_equal(kit_idle_wanted(r, &idle, q, PIN, BATON_NONE), 129);
+	assert_int_equal(kit_idle_wanted(r, &idle, q, PIN, 129), BATON_NONE);
+	kit_ready_insert(r, q, PIN, 0, 0, 1);
+	assert_int_equal(kit_idle_wanted(r, &idle, q, PIN, 0), 1);
+	for (uint32_t p = 0; p < 130; p++)
+		kit_idle_start(&idle, p);
+	assert_int_equal(kit_idle_wanted(r, &idle, q, PIN, BATON_NONE), BATON_NONE);
+	assert_int_equal(kit_idle_for(r, &idle, 0), BATON_NONE);
+	kit_idle_stop(&idle, 128);
+	assert_int_equal(kit_idle_for(r, &idle, 0), 128);
+	assert_int_equal(kit_idle_for(r, &idle, 1), BATON_NONE);
+	free(q);
+	free(r);
+}
+
+/* Its affinity changes while it waits: it is not given to a pCPU that it may not use. */
+static void test_queue_with_a_stale_affinity(void **unused)
+{
+	struct baton_region *r = pool_region(2);
+	struct kit_ready *q = aligned_alloc(64, sizeof *q);
+
+	memset(q, 0, sizeof *q);
+	assert_int_equal(kit_ready_init(r, q), 0);
+	baton_vcpu(r, 0)->affinity[0] = 3;
+	baton_vcpu(r, 1)->affinity[0] = 1;
+	kit_ready_insert(r, q, PIN, 0, 0, 0);
+	kit_ready_insert(r, q, PIN, 1, 1, 1);
+	baton_vcpu(r, 0)->affinity[0] = 2;
+	assert_int_equal(kit_ready_first(r, q, PIN, 0, 0, BATON_NONE, NULL), 1);
+	assert_int_equal(kit_ready_first(r, q, PIN, 1, 0, BATON_NONE, NULL), 0);
+	baton_vcpu(r, 1)->affinity[0] = 2;
+	assert_int_equal(kit_ready_first(r, q, PIN, 0, 0, BATON_NONE, NULL), BATON_NONE);
+	kit_ready_remove(r, q, PIN, 1);
+	kit_ready_remove(r, q, PIN, 0);
+	assert_int_equal(q->count, 0);
+	r->vcpu_slots = KIT_READY_MAX + 1;
+	assert_int_equal(kit_ready_init(r, q), -7);
+	free(q);
+	free(r);
+}
+
 static void test_text_stays_inside(void **unused)
 {
 	char buf[64];
@@ -290,9 +390,9 @@ static void test_text_stays_inside(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_list_keeps_order),
-	    cmocka_unit_test(test_heap_keeps_order),
-	    cmocka_unit_test(test_queue_keeps_order),
+	    cmocka_unit_test(test_list_keeps_order),	       cmocka_unit_test(test_heap_keeps_order),
+	    cmocka_unit_test(test_queue_keeps_order),	       cmocka_unit_test(test_tournament_knows_its_winner),
+	    cmocka_unit_test(test_idle_pcpus_that_are_wanted), cmocka_unit_test(test_queue_with_a_stale_affinity),
 	    cmocka_unit_test(test_text_stays_inside),
 	};
 
