@@ -4,9 +4,9 @@
 # devices.sh - disks, network and entropy, used by Linux's own drivers; what arrives outside is checked outside.
 
 devices() {
-	local port=18080 files=$work/files server sink
+	local port=18080 files=$work/files server sink changes
 	mkdir -p "$files" "$work/small"
-	dd if=/dev/urandom of="$files/data" bs=64k count=48 2>/dev/null
+	dd if=/dev/urandom of="$files/data" bs=64k count=16 2>/dev/null
 	dd if=/dev/urandom of="$files/victim" bs=64k count=64 2>/dev/null
 	sha256sum <"$files/data" | cut -d' ' -f1 >"$files/data.sum"
 	cp "$(dirname "$0")/devices_guest.sh" "$files/test.sh"
@@ -33,8 +33,10 @@ END
 	start_monitor
 	vm disks devices "baton.exec=\"mount -t ext4 /dev/vda /mnt && cp /mnt/test.sh / && sh /test.sh $port\"" --vcpus 2 \
 		--disk "$work/disk.img" --disk "$work/ro.img,ro" --disk "$work/small/disk.img" --disk "$work/short.img" \
-		--net "user,host,forward=tcp:127.0.0.1:$((port + 2)):7" --rng
+		--net "user,host,forward=tcp:127.0.0.1:$((port + 2)):7" --rng --console virtio
 	truncate -s 8k "$work/short.img"
+	change_for_ever &
+	changes=$!
 	# A second user of a disk is refused.
 	if baton run --name thief --kernel "$build/guests/vmlinux" --disk "$work/disk.img" 2>"$work/thief.log"; then
 		return 1
@@ -44,10 +46,19 @@ END
 	until_true 120 says disks 'guest: (listening|failed|did not)'
 	says disks 'guest: listening'
 	call "$((port + 2))" "hello from outside"
+	until_true 60 says disks '^by hvc0: '
+	says disks ",$(seq -s, 390 400).?\$"
+	ask '{"method": "console.resize", "params": {"vm": "disks", "columns": 100, "rows": 40}}'
+	echo 'typed at the console' | timeout 5 "$build/src/cli/baton" --socket "$work/socket" console disks >/dev/null || true
 	until_true 60 is disks state off
+	kill "$changes" && wait "$changes" || true
 	kill "$server" "$sink" 2>/dev/null || true
 	says disks 'guest: all passed'
 	is disks exit_status 0
+
+	# The changes all went well, with every device at rest.
+	baton sched history | grep -cE 'bvt +rr +cease .*done'
+	! baton sched history | grep -q refused
 
 	e2fsck -fn "$work/disk.img"
 	outside copy | cmp - "$files/data"
@@ -56,6 +67,24 @@ END
 	# The 4 MiB of the file that was removed went back to the host by fstrim.
 	[ "$(du -k "$work/disk.img" | cut -f1)" -lt 16000 ]
 	umount "$work/small"
+}
+
+# Ceases everything again and again while the guest works.
+change_for_ever() {
+	while baton sched load bvt --how cease && baton sched default --how cease; do
+		sleep 0.5
+	done >"$work/changes.log" 2>&1
+}
+
+ask() { # ask REQUEST: to the control socket
+	python3 - "$work/socket" "$1" <<'END'
+import json, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.sendall(sys.argv[2].encode() + b"\n")
+reply = json.loads(s.makefile().readline())
+assert reply["ok"], reply
+END
 }
 
 outside() { # outside FILE: as it is in the guest's file system

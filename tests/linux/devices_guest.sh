@@ -31,7 +31,7 @@ sum() {
 echo "guest: disk"
 must test "$(sum $disk/data)" = "$(cat $disk/data.sum)"
 must cp $disk/data $disk/copy
-must dd if=/dev/urandom of=$disk/fresh bs=64k count=40 2>/dev/null
+must dd if=/dev/urandom of=$disk/fresh bs=64k count=16 2>/dev/null
 sum $disk/fresh >$disk/fresh.sum
 must rm $disk/victim
 must sync
@@ -46,7 +46,7 @@ must test "$(dd if=/dev/vdb bs=512 count=1 2>/dev/null | tr -d '\0')" = "read on
 must_not dd if=/dev/zero of=/dev/vdb bs=512 count=1 2>/dev/null
 
 echo "guest: errors"
-must_not dd if=/dev/zero of=/dev/vdc bs=64k count=64 conv=fsync 2>/dev/null
+must_not dd if=/dev/zero of=/dev/vdc bs=64k count=24 conv=fsync 2>/dev/null
 must_not dd if=/dev/vdd of=/dev/null bs=4k skip=128 count=1 2>/dev/null
 must dd if=/dev/vdd of=/dev/null bs=4k count=1 2>/dev/null
 must test "$(sum $disk/data)" = "$(cat $disk/data.sum)"
@@ -69,6 +69,12 @@ must nc 10.0.2.2 $((port + 1)) <$disk/fresh
 echo "guest: listening"
 nc -l -p 7 >/tmp/called
 must test "$(cat /tmp/called)" = "hello from outside"
+
+echo "guest: console"
+echo "by hvc0: $(seq -s, 1 400)" >/dev/hvc0
+read -r typed </dev/hvc0
+must test "$typed" = "typed at the console"
+must test "$(stty size </dev/hvc0)" = "40 100"
 
 must umount $disk
 echo "guest: all passed"
