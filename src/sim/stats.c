@@ -211,12 +211,11 @@ static void end_window(struct sim_stats *t, struct sim *s)
 
 		while (parts-- > 0)
 			fair_ns += t->sharers[count++].fair_ns;
+		entry->fair_ns += fair_ns;
 		if (fair_ns < window_ns / 100)
 			continue;
 		error = fabs(got[n] - fair_ns) / fair_ns * 100;
 		hist_add(&entry->error, (uint64_t)(error * 100));
-		entry->fair_ns += fair_ns;
-		entry->windows++;
 		all.worst = MAX(all.worst, error);
 		all.mean += error;
 		counted++;

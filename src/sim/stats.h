@@ -7,7 +7,7 @@
  *   of a window is what an ideal host would have given: all pCPUs' time, in proportion to the weights, nobody more than
  *   it asked for (what it ran, and what it still had to do while it waited), what is left over to the others again. Caps
  *   are kept. Affinity and reservations are not looked at. Windows in which a VM's share is below 1 % of a pCPU are left
- *   out.
+ *   out of the error.
  * - curve: the service each entry had received, at CURVE_POINTS + 1 equidistant times.
  * - timeline: who ran where, between two times.
  *
