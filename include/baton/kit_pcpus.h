@@ -56,10 +56,15 @@ static inline uint32_t kit_entry_vcpu(struct kit_entry e)
 	return v == KIT_NOBODY ? BATON_NONE : v;
 }
 
-/* Compared as one number of 128 bits: no branch. */
+/* As one number of 128 bits: compared without a branch. */
+static inline __int128 kit_entry_number_(struct kit_entry e)
+{
+	return (__int128)((unsigned __int128)(uint64_t)e.key << 64 | e.low);
+}
+
 static inline int kit_entry_before(struct kit_entry a, struct kit_entry b)
 {
-	return ((__int128)a.key << 64 | a.low) < ((__int128)b.key << 64 | b.low);
+	return kit_entry_number_(a) < kit_entry_number_(b);
 }
 
 static inline struct kit_entry kit_entry_least(struct kit_entry a, struct kit_entry b)
