@@ -30,6 +30,7 @@ enum property {
 	PROPERTY_TIME,	       /* times add up */
 	PROPERTY_WORK,	       /* no pCPU idles while somebody waits who may run there */
 	PROPERTY_STARVATION,   /* who wants to run does so in the end */
+	PROPERTY_ALONE,	       /* who had a pCPU to itself does not starve for it later */
 	PROPERTY_SHARES,       /* service in proportion to weight */
 	PROPERTY_HANDOVER,     /* give and take: a successor goes on where it left off */
 	PROPERTY_LATENCY,      /* who has a hint and needs little runs soon after it wakes */

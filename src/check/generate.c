@@ -325,7 +325,7 @@ static void make_sleepers(struct maker *m)
 {
 	uint64_t vms = 2 + below(m, 3);
 
-	m->workload->pcpus = 1 + (uint32_t)below(m, 2);
+	m->workload->pcpus = one_in(m, 2) ? 1 : 2 + (uint32_t)below(m, 2);
 	m->workload->duration_ns = 7 * NSEC_PER_SEC;
 	while (vms-- > 0) {
 		struct phase phases[3] = {
@@ -340,6 +340,8 @@ static void make_sleepers(struct maker *m)
 		vm.start_ns = below(m, 2) * about(m, MS, 5 * NSEC_PER_SEC);
 		add_vm(m, &vm);
 	}
+	if (m->workload->pcpus > 1) /* judged by another name then */
+		m->trial->judges |= PROPERTY_BIT(PROPERTY_ALONE);
 }
 
 static void make_hints(struct maker *m)

@@ -7,7 +7,8 @@
  *	mix		anything: behaviours, weights, affinities, VMs that come and go, an operator who interferes
  *	shadow		the same; round robin decides at first
  *	fair		everybody computes all the time, so that shares can be told exactly; often with a handover
- *	sleepers	VMs that compute and sleep for long, and come late: nobody may claim the time that it was away
+ *	sleepers	VMs that compute and sleep for long, and come late: nobody may claim the time that it was away,
+ *			or has to pay for the time in which others were
  *	hints		one VM that wakes for short jobs, with a warp and a latency hint, among others that compute
  *	caps		VMs with a cap among others without
  *	reserved	VMs with a budget per period among others without, admissible by a wide margin

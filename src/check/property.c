@@ -14,6 +14,7 @@ static const struct {
     [PROPERTY_TIME] = {"time", "run, wait and blocked times add up, and the same trial gives the same events"},
     [PROPERTY_WORK] = {"work-conserving", "no pCPU idles while a vCPU waits that may run there"},
     [PROPERTY_STARVATION] = {"starvation", "whoever wants to run does so in the end"},
+    [PROPERTY_ALONE] = {"alone", "who had a pCPU to itself does not starve for it later"},
     [PROPERTY_SHARES] = {"shares", "service is in proportion to weight"},
     [PROPERTY_HANDOVER] = {"handover", "a successor goes on where the history that was given ends"},
     [PROPERTY_LATENCY] = {"latency", "a vCPU with a warp or latency hint that needs little runs soon after it wakes"},
@@ -61,6 +62,7 @@ static const struct exception {
     {"partition", PROPERTY_WORK, false, "each vCPU has pCPUs of its own"},
     {"partition", PROPERTY_SHARES, false, "shares follow from the map"},
     {"partition", PROPERTY_HANDOVER, false, "shares follow from the map"},
+    {"bvt", PROPERTY_ALONE, false, "as in the paper, whoever ran ahead waits until the others have caught up"},
     {"gang", PROPERTY_GANG, true, NULL},
 };
 

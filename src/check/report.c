@@ -13,6 +13,7 @@ static const struct {
 } figures[PROPERTIES] = {
     [PROPERTY_WORK] = {"us idle", 1e-3},
     [PROPERTY_STARVATION] = {"% of the wait that is explained", 100},
+    [PROPERTY_ALONE] = {"% of the wait that is explained", 100},
     [PROPERTY_SHARES] = {"slices apart", 1},
     [PROPERTY_HANDOVER] = {"slices apart", 1},
     [PROPERTY_LATENCY] = {"ms to run", 1},

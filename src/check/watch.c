@@ -6,6 +6,7 @@
  *
  *	work-conserving  longest time that a vCPU waited although a pCPU idled that it may use; a few kicks' latency
  *	starvation       longest wait, as a part of what its weight, warps of others and the slice explain
+ *	alone            the same, where some had a pCPU to themselves before
  *	shares           how far a VM's service was from that of an ideal scheduler (weights, but nobody on two pCPUs at
  *			 once), in slices; on one pCPU the limit does not grow with time
  *	handover         the same after a successor took over
@@ -180,6 +181,7 @@ static void judge_wait(struct watch *w, uint32_t v, uint64_t now)
 	uint64_t from = MAX(x->since_ns, held_until(w, v)), waited = now > from ? now - from : 0;
 	double weight = wishes(w, x->vm)->weight, others = 0, warps = 0, slice, limit;
 	bool reserved = false;
+	enum property p = w->trial->judges & PROPERTY_BIT(PROPERTY_ALONE) ? PROPERTY_ALONE : PROPERTY_STARVATION;
 
 	for_each_vcpu(w, u)
 	{
@@ -193,8 +195,8 @@ static void judge_wait(struct watch *w, uint32_t v, uint64_t now)
 	limit = (double)STARVATION_NS + 4 * slice * others + 2 * warps;
 	if (reserved)
 		limit *= 8;
-	watch_figure(w, PROPERTY_STARVATION, (double)waited / limit, 1.0, "vCPU %u of VM %u waited for %.3f s", v,
-		     x->vm, (double)waited / 1e9);
+	watch_figure(w, p, (double)waited / limit, 1.0, "vCPU %u of VM %u waited for %.3f s", v, x->vm,
+		     (double)waited / 1e9);
 }
 
 /* Everybody else computes, so that it cannot run at once; but a hint is worth more than a turn in the queue. */
