@@ -51,7 +51,8 @@ END
 	ask '{"method": "console.resize", "params": {"vm": "disks", "columns": 100, "rows": 40}}'
 	echo 'typed at the console' | timeout 5 "$build/src/cli/baton" --socket "$work/socket" console disks >/dev/null || true
 	until_true 60 is disks state off
-	kill "$changes" && wait "$changes" || true
+	kill "$changes"
+	wait "$changes" || true # ended by a signal
 	kill "$server" "$sink" 2>/dev/null || true
 	says disks 'guest: all passed'
 	is disks exit_status 0
