@@ -22,12 +22,13 @@
 #define ECX_EXTAPIC BIT(3)
 #define ECX_IBS	    BIT(10)
 #define ECX_PERFCTR (BIT(23) | BIT(24) | BIT(28))
-/* KVM's leaf of features: what works without KVM's interrupt chip (no PV EOI, no PV unhalt, no asynchronous page
- * faults) */
+/* KVM's leaf of features: what works without KVM's interrupt chip or is done by
+ * the monitor (steal time, PV EOI); no PV unhalt, no asynchronous page faults */
 #define KVM_LEAF_FEATURES      0x40000001
 #define KVM_NOP_IO_DELAY       BIT(1)
 #define KVM_CLOCKSOURCE2       BIT(3)
 #define KVM_STEAL_TIME	       BIT(5)
+#define KVM_PV_EOI	       BIT(6)
 #define KVM_CLOCKSOURCE_STABLE BIT(24)
 
 #define TOPOLOGY_LEAF	 0x0b
@@ -114,7 +115,7 @@ static bool adapt(struct kvm_cpuid_entry2 *e, unsigned index, unsigned count)
 		e->ecx = 0;
 		return true;
 	case KVM_LEAF_FEATURES:
-		e->eax = KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE2 | KVM_STEAL_TIME | KVM_CLOCKSOURCE_STABLE;
+		e->eax = KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE2 | KVM_STEAL_TIME | KVM_PV_EOI | KVM_CLOCKSOURCE_STABLE;
 		e->edx = 0;
 		return true;
 	default:

@@ -289,7 +289,7 @@ static bool write_svr(struct lapic *l, uint64_t value)
 	return true;
 }
 
-static void eoi(struct lapic *l)
+void lapic_eoi(struct lapic *l)
 {
 	int vector = highest_bit(l->isr);
 
@@ -298,6 +298,13 @@ static void eoi(struct lapic *l)
 	clear_bit(l->isr, (unsigned)vector);
 	if (test_bit(l->tmr, (unsigned)vector) && l->bus->ioapic)
 		ioapic_eoi(l->bus->ioapic, (uint8_t)vector);
+}
+
+bool lapic_eoi_is_plain(const struct lapic *l)
+{
+	int vector = highest_bit(l->isr);
+
+	return vector >= 0 && !test_bit(l->tmr, (unsigned)vector) && highest_bit(l->irr) < 0;
 }
 
 static bool write_icr(struct lapic *l, uint64_t value)
@@ -418,7 +425,7 @@ bool lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t value, struct insta
 	case REG_EOI:
 		if (value != 0)
 			return false;
-		eoi(l);
+		lapic_eoi(l);
 		return true;
 	case REG_SVR:
 		return write_svr(l, value);

@@ -86,6 +86,10 @@ int lapic_pending(const struct lapic *l);
 
 /* [carrier] The vector is injected: from IRR to ISR. */
 void lapic_inject(struct lapic *l, uint8_t vector);
+/* The guest ends the interrupt that is in service, if any. */
+void lapic_eoi(struct lapic *l);
+/* Ending the interrupt in service has no consequence but that: there is one, nothing else waits, no I/O APIC is told. */
+bool lapic_eoi_is_plain(const struct lapic *l);
 
 /* [any] Fires the timer when it is due at now_ns: at most once for each time it was armed (or period). */
 void lapic_fire_timer(struct lapic *l, uint64_t now_ns);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * msr.c - MSRs that the monitor answers: the x2APIC's, the TSC deadline, steal time, and the TSC itself.
+ * msr.c - MSRs that the monitor answers: the x2APIC's, the TSC deadline, steal time, paravirtual EOI, and the TSC itself.
  *
  * KVM hands over accesses to MSRs that it refuses (unknown or invalid ones: among them the x2APIC's, as it has no local
  * APIC) and to those in our filter. What is not ours gets #GP, as on hardware; Linux probes many MSRs that way.
@@ -26,6 +26,7 @@ int msr_filter_install(struct machine *m, struct error *e)
 	    .ranges = {
 		{.flags = both, .base = MSR_TSC_DEADLINE, .nmsrs = 1, .bitmap = deny},
 		{.flags = both, .base = MSR_KVM_STEAL_TIME, .nmsrs = 1, .bitmap = deny},
+		{.flags = both, .base = MSR_KVM_PV_EOI, .nmsrs = 1, .bitmap = deny},
 		{.flags = KVM_MSR_FILTER_WRITE, .base = MSR_TSC, .nmsrs = 1, .bitmap = deny},
 		{.flags = both, .base = MSR_TSC_ADJUST, .nmsrs = 1, .bitmap = deny},
 	    }};
@@ -89,6 +90,9 @@ void msr_exit_read(struct vcpu *v)
 	} else if (msr == MSR_KVM_STEAL_TIME) {
 		value = v->steal.msr;
 		ok = true;
+	} else if (msr == MSR_KVM_PV_EOI) {
+		value = v->pv_eoi.msr;
+		ok = true;
 	}
 	if (!ok)
 		log_limited(&v->machine->log_msr, LOG_DEBUG, "vCPU %u reads the unknown MSR %#" PRIx32, v->index, msr);
@@ -106,6 +110,8 @@ void msr_exit_write(struct vcpu *v)
 		ok = lapic_msr_write(&v->lapic, msr, value, instant_now());
 	else if (msr == MSR_KVM_STEAL_TIME)
 		ok = steal_msr_write(&v->steal, value);
+	else if (msr == MSR_KVM_PV_EOI)
+		ok = pv_eoi_msr_write(&v->pv_eoi, value);
 	else if (msr == MSR_TSC)
 		ok = write_tsc(v, value);
 	if (!ok)

@@ -29,6 +29,7 @@
 #include "machine/kvm_caps.h"
 #include "machine/lapic.h"
 #include "machine/machine.h"
+#include "machine/pv_eoi.h"
 #include "machine/steal.h"
 
 #define CRASH_TEXT_MAX 200
@@ -63,6 +64,7 @@ struct vcpu {
 	bool completion_pending; /* the last exit is completed by the next KVM_RUN: RIP must not be touched */
 	uint64_t sleep_request;	 /* vcpu_sleep's argument during a hypercall */
 	struct steal steal;
+	struct pv_eoi pv_eoi;
 };
 
 /* KVM's idea of a vCPU just made, to go back to. */

@@ -131,6 +131,7 @@ enum vcpu_next vcpu_prepare(struct vcpu *v, uint64_t steal_ns)
 	r = inject(v);
 	if (r < 0)
 		return vcpu_crash(v, "injecting an interrupt failed: %s", strerror(-r));
+	pv_eoi_offer(&v->pv_eoi, &v->lapic);
 	v->run->cr8 = atomic_load(&v->lapic.tpr) >> 4;
 	/* Last: whoever kicks sets a flag of the host's first, and the host looks at it after this. */
 	__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
@@ -149,6 +150,7 @@ int vcpu_run(struct vcpu *v)
 	int r = ioctl(v->fd, KVM_RUN, 0) < 0 ? -errno : 0;
 	uint32_t cr8 = (uint32_t)v->run->cr8;
 
+	pv_eoi_collect(&v->pv_eoi, &v->lapic);
 	v->completion_pending = false;
 	/* MOV to CR8 changes the task priority behind the APIC's back. */
 	if (cr8 != atomic_load(&v->lapic.tpr) >> 4)

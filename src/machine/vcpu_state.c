@@ -206,6 +206,7 @@ int vcpu_power_on(struct vcpu *v, struct error *e)
 	atomic_store(&v->sleeps_interruptible, false);
 	atomic_store(&v->activity, waits ? WAIT_SIPI : ACTIVE);
 	steal_reset(&v->steal, &m->mem);
+	pv_eoi_reset(&v->pv_eoi, &m->mem);
 	v->run_result = 0;
 	v->sleep_request = TIME_NEVER;
 	return msr_read_tsc_offset(v) < 0 ? failed(e, "reading the guest's TSC") : 0;

@@ -9,6 +9,7 @@
 
 #include "machine/ioapic.h"
 #include "machine/lapic.h"
+#include "machine/pv_eoi.h"
 
 #define X2(reg)	      (0x800u + (reg))
 #define TPR	      X2(0x08)
@@ -472,6 +473,61 @@ static void registers_out_of_range_are_harmless(void **state)
 	assert_int_equal(io_get(b, 0x10), 0x10000);
 }
 
+/* ---- paravirtual EOI ---- */
+
+#define WORD 0x800 /* where the guest's word lies */
+
+static void an_eoi_left_in_memory_is_done_after_the_exit(void **state)
+{
+	struct bench *b = *state;
+	struct lapic *l = &b->lapic[0];
+	struct gmem mem;
+	struct pv_eoi eoi;
+	uint8_t *word;
+
+	assert_int_equal(gmem_init(&mem, 2 * GMEM_PAGE, NULL), 0);
+	word = gmem_ptr(&mem, WORD, 4);
+	pv_eoi_reset(&eoi, &mem);
+	assert_false(pv_eoi_msr_write(&eoi, WORD | 3));		 /* a reserved bit */
+	assert_false(pv_eoi_msr_write(&eoi, 2 * GMEM_PAGE | 1)); /* outside of memory */
+	pv_eoi_offer(&eoi, l);					 /* off: nothing happens */
+	assert_true(pv_eoi_msr_write(&eoi, WORD | 1));
+	*word = 0xf0;
+
+	pv_eoi_offer(&eoi, l);
+	assert_int_equal(*word, 0xf0); /* nothing in service */
+
+	assert_true(lapic_accept(l, 0x50, false));
+	lapic_inject(l, 0x50);
+	pv_eoi_offer(&eoi, l);
+	assert_int_equal(*word, 0xf1);
+	pv_eoi_collect(&eoi, l); /* out before the guest's EOI */
+	assert_int_equal(*word, 0xf0);
+	assert_int_equal(lapic_ppr(l), 0x50);
+
+	pv_eoi_offer(&eoi, l);
+	*word &= 0xfe; /* the guest's EOI */
+	pv_eoi_collect(&eoi, l);
+	assert_int_equal(lapic_ppr(l), 0);
+	pv_eoi_collect(&eoi, l); /* once only */
+	assert_int_equal(lapic_ppr(l), 0);
+
+	/* Something else waits, or the I/O APIC wants to know: the guest has to write the register. */
+	assert_true(lapic_accept(l, 0x50, false));
+	lapic_inject(l, 0x50);
+	assert_true(lapic_accept(l, 0x31, false));
+	pv_eoi_offer(&eoi, l);
+	assert_int_equal(*word, 0xf0);
+	put(b, 0, EOI, 0);
+	lapic_inject(l, 0x31);
+	put(b, 0, EOI, 0);
+	assert_true(lapic_accept(l, 0x60, true));
+	lapic_inject(l, 0x60);
+	pv_eoi_offer(&eoi, l);
+	assert_int_equal(*word, 0xf0);
+	gmem_done(&mem);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -496,6 +552,7 @@ int main(void)
 	    T(a_level_is_sent_again_after_eoi_while_it_is_up),
 	    T(an_edge_after_level_on_the_same_vector_does_not_reach_the_io_apic),
 	    T(registers_out_of_range_are_harmless),
+	    T(an_eoi_left_in_memory_is_done_after_the_exit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
