@@ -175,6 +175,12 @@ static void refresh(struct world *w, struct instance *i, uint32_t v)
 		*baton_vm(i->region, from->vm) = w->vms[from->vm];
 }
 
+static void note_reason(struct world *w, struct instance *i)
+{
+	memcpy(w->reason, baton_scratch(i->region), sizeof w->reason - 1);
+	memset(baton_scratch(i->region), 0, BATON_REASON_MAX);
+}
+
 /* 0, or the refusal, whose reason is noted. */
 static int32_t admit(struct world *w, struct instance *i, uint32_t v, struct instance *from)
 {
@@ -193,8 +199,7 @@ static int32_t admit(struct world *w, struct instance *i, uint32_t v, struct ins
 		r = i->ops->admit(i->region, v, w->now);
 	calling = NULL;
 	if (r < 0) {
-		memcpy(w->reason, baton_scratch(i->region), sizeof w->reason - 1);
-		memset(baton_scratch(i->region), 0, BATON_REASON_MAX);
+		note_reason(w, i);
 		return r;
 	}
 	if (from && from->ops->give && i->ops->take) {
@@ -642,17 +647,29 @@ void world_remove(struct world *w, uint32_t v)
 	w->vcpus[v] = (struct vcpu){.state = BATON_VCPU_FREE};
 }
 
-void world_vm_changed(struct world *w, uint32_t vm)
+int32_t world_vm_changed(struct world *w, uint32_t vm)
 {
 	struct instance *i;
+	int32_t refusal = 0;
 
 	for_each_instance(w, i)
 	{
 		*baton_vm(i->region, vm) = w->vms[vm];
-		for (uint32_t n = 0; n < i->ops->parameter_count; n++)
-			if (i->ops->parameters[n].scope == BATON_SCOPE_VM)
-				CALL(w, i, set, BATON_SCOPE_VM, vm, n, w->now);
+		for (uint32_t n = 0; n < i->ops->parameter_count; n++) {
+			int32_t r = 0;
+
+			if (i->ops->parameters[n].scope != BATON_SCOPE_VM || !i->ops->set)
+				continue;
+			calling_world = w;
+			calling = i;
+			r = i->ops->set(i->region, BATON_SCOPE_VM, vm, n, w->now);
+			calling = NULL;
+			refusal = r < 0 ? r : refusal;
+			if (r < 0)
+				note_reason(w, i);
+		}
 	}
+	return refusal;
 }
 
 void world_set(struct world *w, uint32_t n, uint32_t parameter, int64_t value)

@@ -129,7 +129,8 @@ void world_kick(struct world *w, uint32_t pcpu);
 void world_cease(struct world *w);
 void world_spin(struct world *w, uint32_t v);
 void world_ipi(struct world *w, uint32_t from, uint32_t to);
-void world_vm_changed(struct world *w, uint32_t vm);
+/* w->vms[vm] has changed; 0, or the refusal of an instance, with its reason in w->reason. */
+int32_t world_vm_changed(struct world *w, uint32_t vm);
 void world_set(struct world *w, uint32_t instance, uint32_t parameter, int64_t value);
 
 /* From here on the test calls instance i itself, BATON_NONE: no more. */
@@ -141,7 +142,8 @@ bool world_alike(struct world *w, uint32_t i, uint32_t j);
 /* The number behind `field` ("svt=") in the dump of instance i; with v in the line of that vCPU. */
 int64_t world_dumped(struct world *w, uint32_t i, uint32_t v, const char *field);
 
-extern const struct baton_scheduler baton_scheduler_rr, baton_scheduler_bvt, baton_scheduler_fair;
+extern const struct baton_scheduler baton_scheduler_rr, baton_scheduler_bvt, baton_scheduler_fair,
+    baton_scheduler_credit;
 extern const struct baton_scheduler baton_scheduler_edf, baton_scheduler_gang, baton_scheduler_partition;
 
 #endif

@@ -62,11 +62,14 @@ static void random_wishes(struct world *w, struct baton_vm *vm)
 	vm->unwarp_ns = world_random(w, 2) * world_random(w, 50 * MS);
 	vm->period_ns = world_random(w, 2) * (1 * MS + world_random(w, 30 * MS));
 	vm->budget_ns = world_random(w, 1 + vm->period_ns / 2);
+	vm->cap_percent = (uint32_t)(world_random(w, 2) * (1 + world_random(w, 150)));
+	vm->latency_ns = world_random(w, 2) * world_random(w, 5 * MS);
 }
 
 /* Things that happen to a pool between two events of its own. */
 static void disturb(struct world *w)
 {
+	struct baton_vm before;
 	uint32_t v = (uint32_t)world_random(w, WORLD_VCPUS), u = (uint32_t)world_random(w, WORLD_VCPUS);
 
 	switch (world_random(w, 16)) {
@@ -90,7 +93,11 @@ static void disturb(struct world *w)
 		break;
 	case 6:
 		v = (uint32_t)world_random(w, 6);
+		before = w->vms[v];
 		random_wishes(w, &w->vms[v]);
+		if (world_vm_changed(w, v) == 0)
+			break;
+		w->vms[v] = before; /* what is refused is not in force */
 		world_vm_changed(w, v);
 		break;
 	case 7:
@@ -138,6 +145,15 @@ static uint32_t attach(struct world *w, const struct subject *subject, uint32_t 
 	return i;
 }
 
+/* From here on i decides. Who decided before may have withheld somebody from an idle pCPU: so those are asked. */
+static void decide(struct world *w, uint32_t i)
+{
+	w->decider = i;
+	for (uint32_t p = 0; p < w->pcpu_count; p++)
+		if (w->pcpus[p].running == BATON_NONE)
+			world_kick(w, p);
+}
+
 /* ---- any world ---- */
 
 enum { SUBJECT, TWIN, OTHER };
@@ -164,7 +180,7 @@ void random_turns(const struct subject *subject, uint64_t seed)
 	populate(w);
 	for (int n = 0; n < 250; n++) {
 		if (world_random(w, 8) == 0)
-			w->decider = world_random(w, 3) == 0 ? OTHER : SUBJECT;
+			decide(w, world_random(w, 3) == 0 ? OTHER : SUBJECT);
 		disturb(w);
 		world_wake(w, (uint32_t)world_random(w, WORLD_VCPUS));
 		world_run(w, w->now + world_random(w, 2 * MS));
@@ -202,7 +218,7 @@ void random_takes_over(const struct subject *subject, uint64_t seed)
 	w->each_step = check_joined;
 	check_joined(w);
 	for (int n = 0; n < 60; n++) {
-		w->decider = (uint32_t)world_random(w, 2);
+		decide(w, (uint32_t)world_random(w, 2));
 		disturb(w);
 		world_run(w, w->now + world_random(w, 2 * MS));
 	}
@@ -225,8 +241,7 @@ void random_relay(const struct subject *subject, uint64_t seed)
 			continue; /* somebody who came meanwhile does not fit: no change */
 		world_run(w, w->now + world_random(w, 2 * MS)); /* in the shadow */
 		world_detach(w, w->decider == next ? 0 : w->decider);
-		w->decider = next;
-		/* A commit asks nobody; those who run have a slice, and idle pCPUs had nobody to run. */
+		decide(w, next);
 	}
 	world_run(w, w->now + 1 * S);
 	for (uint32_t v = 0; v < WORLD_VCPUS; v++)
