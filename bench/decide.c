@@ -3,11 +3,12 @@
  * decide.c - what a policy's decision costs: choose + start + stop, called straight on a region, without pool and host.
  *
  * The region is laid out as the monitor does it, and its tables are written before each event, which is part of the
- * figure (some ns). Time is virtual. Two loads:
+ * figure (some ns). Time is virtual. Three loads:
  *
  *	compute	everybody is runnable all the time; each pCPU in turn: its slice ends, it asks, somebody starts
  *	mix	half of the runs end by blocking; for each of them one who sleeps is woken (wake and preempts count as part
  *		of the decision), and where preempts or a kick says so, that pCPU asks next
+ *	pinned	compute, where each VM may use half of the pCPUs: the first half, the second, or every other one
  *
  * Alarms are kept, and tick is called when they are due. VMs have four vCPUs each, with weights of 128 to 512. The baseline
  * is round robin under the same load, in the same run. Policies are those linked in, or images (a path).
@@ -28,6 +29,9 @@
 #define SLICE_MAX_NS (10 * NSEC_PER_MSEC)
 #define BATCH	     64
 #define ALARMS_MAX   256
+
+enum load { COMPUTE, MIX, PINNED };
+static const char *const loads[] = {"compute", "mix", "pinned"};
 
 /* ---- a world without anything but a region ---- */
 
@@ -102,8 +106,20 @@ static void field_free(struct field *f)
 	free(f->sleepers);
 }
 
+static void set_affinity(struct baton_vcpu *v, uint32_t pcpus, enum load load)
+{
+	memset(v->affinity, 0xff, sizeof v->affinity);
+	for (uint32_t p = 0; p < pcpus && load == PINNED && pcpus > 1; p++) {
+		bool out = v->vm % 3 == 0 ? p < pcpus / 2 : v->vm % 3 == 1 ? p >= pcpus / 2 : p % 2 == 0;
+
+		if (out)
+			v->affinity[p / 64] &= ~(UINT64_C(1) << p % 64);
+	}
+}
+
 /* Returns false when the policy refuses the pool; f->vcpus tells how many vCPUs it took. */
-static bool field_new(struct field *f, const struct baton_scheduler *ops, uint32_t pcpus, uint32_t vcpus)
+static bool field_new(struct field *f, const struct baton_scheduler *ops, uint32_t pcpus, uint32_t vcpus,
+		      enum load load)
 {
 	uint64_t end = sizeof(struct baton_region);
 	uint32_t vms = (vcpus + VM_VCPUS - 1) / VM_VCPUS;
@@ -153,7 +169,7 @@ static bool field_new(struct field *f, const struct baton_scheduler *ops, uint32
 					 .vm = f->vcpus / VM_VCPUS,
 					 .index = f->vcpus % VM_VCPUS,
 					 .pcpu = BATON_NONE};
-		memset(v->affinity, 0xff, sizeof v->affinity);
+		set_affinity(v, pcpus, load);
 		if (ops->admit && ops->admit(f->region, f->vcpus, f->now_ns) < 0) {
 			v->state = BATON_VCPU_FREE;
 			break;
@@ -200,7 +216,7 @@ static void stop(struct field *f, uint32_t p, uint32_t why)
 }
 
 /* One decision. */
-static inline void decide(struct field *f, bool mix)
+static inline void decide(struct field *f, enum load load)
 {
 	uint32_t p = f->asked, why = BATON_STOP_PREEMPTED;
 	struct baton_choice c;
@@ -211,7 +227,7 @@ static inline void decide(struct field *f, bool mix)
 	if (p == BATON_NONE) {
 		p = f->pcpu;
 		f->pcpu = p + 1 == f->pcpus ? 0 : p + 1;
-		why = mix && (draw(f) & 1) ? BATON_STOP_BLOCKED : BATON_STOP_SLICE;
+		why = load == MIX && (draw(f) & 1) ? BATON_STOP_BLOCKED : BATON_STOP_SLICE;
 	}
 	f->asked = BATON_NONE;
 	if (baton_pcpu(f->region, p)->running != BATON_NONE)
@@ -235,29 +251,27 @@ static inline void decide(struct field *f, bool mix)
 
 /* ---- measuring ---- */
 
-static const char *const loads[] = {"compute", "mix"};
-
 struct result {
 	double p50, p99, mean;
 };
 
 /* ns per decision, by batches: a batch in which something else had the CPU stands out, and the median leaves it out. */
-static bool measure(const struct baton_scheduler *ops, uint32_t pcpus, uint32_t vcpus, bool mix, bool quick,
+static bool measure(const struct baton_scheduler *ops, uint32_t pcpus, uint32_t vcpus, enum load load, bool quick,
 		    struct result *ret)
 {
 	uint64_t warm = 4 * (uint64_t)vcpus + 1000, batches = quick ? 2000 : 10000;
 	struct field f;
 	struct samples s = {0};
 	uint64_t total = 0;
-	bool took_all = field_new(&f, ops, pcpus, vcpus) && f.vcpus == vcpus;
+	bool took_all = field_new(&f, ops, pcpus, vcpus, load) && f.vcpus == vcpus;
 
 	for (uint64_t i = 0; i < warm && took_all; i++)
-		decide(&f, mix);
+		decide(&f, load);
 	for (uint64_t b = 0; b < batches && took_all; b++) {
 		uint64_t began = clock_now_ns(), took;
 
 		for (int i = 0; i < BATCH; i++)
-			decide(&f, mix);
+			decide(&f, load);
 		took = clock_now_ns() - began;
 		total += took;
 		samples_add(&s, (double)took / BATCH);
@@ -268,15 +282,15 @@ static bool measure(const struct baton_scheduler *ops, uint32_t pcpus, uint32_t 
 	return took_all;
 }
 
-static void count_turns(struct report *r, const struct baton_scheduler *ops, uint32_t pcpus, uint32_t vcpus, bool mix,
-			long turns)
+static void count_turns(struct report *r, const struct baton_scheduler *ops, uint32_t pcpus, uint32_t vcpus,
+			enum load load, long turns)
 {
 	struct field f;
 
-	if (!field_new(&f, ops, pcpus, vcpus) || f.vcpus < vcpus)
+	if (!field_new(&f, ops, pcpus, vcpus, load) || f.vcpus < vcpus)
 		report_fail(r, "%s takes only %u of %u vCPUs", ops->name, f.vcpus, vcpus);
 	for (long i = 0; i < turns && !r->failed; i++)
-		decide(&f, mix);
+		decide(&f, load);
 	field_free(&f);
 }
 
@@ -344,18 +358,18 @@ static void run(struct report *r, const struct subject *x, uint32_t pcpus, long 
 	struct result got, baseline;
 
 	for (size_t i = 0; i < (only_vcpus ? 1 : ARRAY_SIZE(counts)); i++)
-		for (size_t mix = 0; mix < ARRAY_SIZE(loads); mix++) {
+		for (enum load load = COMPUTE; load <= PINNED; load++) {
 			uint32_t vcpus = only_vcpus ? (uint32_t)only_vcpus : counts[i];
 
-			if (only_load && strcmp(only_load, loads[mix]) != 0)
+			if (only_load && strcmp(only_load, loads[load]) != 0)
 				continue;
 			if (turns > 0) {
-				count_turns(r, x->ops, pcpus, vcpus, mix, turns);
+				count_turns(r, x->ops, pcpus, vcpus, load, turns);
 				continue;
 			}
-			(void)measure(linked_in[0].ops, pcpus, vcpus, mix, r->quick, &baseline);
-			if (measure(x->ops, pcpus, vcpus, mix, r->quick, &got))
-				report_result(r, x, pcpus, vcpus, loads[mix], &got, &baseline);
+			(void)measure(linked_in[0].ops, pcpus, vcpus, load, r->quick, &baseline);
+			if (measure(x->ops, pcpus, vcpus, load, r->quick, &got))
+				report_result(r, x, pcpus, vcpus, loads[load], &got, &baseline);
 			else
 				report_say(r, "%s takes fewer than %u vCPUs on %u pCPUs", x->ops->name, vcpus, pcpus);
 		}
@@ -373,7 +387,7 @@ int main(int argc, char **argv)
 	     .number = &vcpus,
 	     .min = 1,
 	     .max = 1000000},
-	    {.name = "load", .help = "compute or mix (default both)", .text = &load},
+	    {.name = "load", .help = "compute, mix or pinned (default all)", .text = &load},
 	    {.name = "turns",
 	     .help = "N  time nothing, decide N times (for callgrind)",
 	     .number = &turns,
