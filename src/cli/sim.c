@@ -151,28 +151,20 @@ static int get_options(struct sim_args *a, int argc, char **argv)
 
 /* ---- what is simulated ---- */
 
-/* The workload: the last argument, or the recording. Returns NULL after a complaint. */
-static struct workload *open_workload(struct sim_args *a)
+/* The workload: the last argument, or the recording. */
+static int open_workload(struct sim_args *a, struct workload **ret)
 {
-	struct workload *w = NULL;
 	struct error e = {""};
 	int r;
 
-	if (a->recording) {
-		r = recording_load(a->recording, &w, &e);
-	} else if (a->argc > 0) {
-		r = workload_load(a->argv[--a->argc], &w, &e);
-	} else {
-		cli_usage(&command_sim, "the workload file is missing (or --recording FILE)");
-		return NULL;
-	}
-	if (r < 0) {
-		cli_fail("%s", e.text);
-		return NULL;
-	}
+	if (!a->recording && a->argc == 0)
+		return cli_usage(&command_sim, "the workload file is missing (or --recording FILE)");
+	r = a->recording ? recording_load(a->recording, ret, &e) : workload_load(a->argv[--a->argc], ret, &e);
+	if (r < 0)
+		return cli_fail("%s", e.text);
 	if (a->duration_ns > 0)
-		w->duration_ns = a->duration_ns;
-	return w;
+		(*ret)->duration_ns = a->duration_ns;
+	return 0;
 }
 
 /* NAME, IMAGE, either with :name=value,... behind it. */
@@ -452,16 +444,14 @@ static const struct {
 
 static int with_workload(struct sim_args *a, size_t n)
 {
-	struct workload *w = open_workload(a);
+	struct workload *w = NULL;
 	struct arena *arena = NULL;
 	struct error e = {""};
-	int status;
+	int status = open_workload(a, &w);
 
-	if (!w)
-		return CLI_FAILED;
-	if (arena_new(POLICIES_MAX + 2, &arena, &e) < 0)
+	if (status == 0 && arena_new(POLICIES_MAX + 2, &arena, &e) < 0)
 		status = cli_fail("%s", e.text);
-	else
+	if (status == 0)
 		status = subcommands[n].run(a, arena, w);
 	arena_free(arena);
 	workload_free(w);
