@@ -280,7 +280,7 @@ static void own_growth(struct bench *b, const struct memory_plan *plan, double *
 	double before, now;
 	char name[16];
 
-	b->m = place_monitor(&b->r, NULL, plan->carrier, 16);
+	b->m = place_monitor(&b->r, &(struct monitor_config){.carrier = plan->carrier, .max_vms = 16});
 	before = own_memory(b);
 	for (unsigned i = 0; i < plan->count && !b->r.failed; i++) {
 		(void)snprintf(name, sizeof name, "m%u", i + 1);
@@ -393,7 +393,7 @@ int main(int argc, char **argv)
 	    &(struct memory_plan){.guest = "nano", .kernel = waker, .nano = true, .count = VMS_MAX, .carrier = carrier},
 	    false);
 	began = clock_now_ns();
-	b.m = place_monitor(&b.r, NULL, carrier, 16);
+	b.m = place_monitor(&b.r, &(struct monitor_config){.carrier = carrier, .max_vms = 16});
 	report_row(&b.r, "boot.monitor_start", (double)(clock_now_ns() - began) / 1e6, "ms", NO_BASELINE, NULL, NULL);
 	nano_boots(&b, spinner);
 	for (size_t i = 0; i < ARRAY_SIZE(kernels) && probe.runs_linux && !b.r.failed; i++)

@@ -31,6 +31,8 @@ struct bench {
 	struct pool *pool;
 	const char *pcpus, *carrier_name;
 	enum carrier_kind carrier;
+	const char *way_name;
+	enum activation_way way;
 	char spinner[PLACE_PATH_MAX], waker[PLACE_PATH_MAX], yielder[PLACE_PATH_MAX];
 	struct attached *rr, *bvt;
 };
@@ -61,7 +63,8 @@ static bool populate(struct bench *b, unsigned vcpus)
 
 static void open_monitor(struct bench *b)
 {
-	b->m = place_monitor(&b->r, b->pcpus, b->carrier, 32);
+	b->m = place_monitor(&b->r, &(struct monitor_config){
+					.pcpus = b->pcpus, .carrier = b->carrier, .activation = b->way, .max_vms = 32});
 	b->pool = b->m->pool;
 }
 
@@ -206,9 +209,9 @@ static void report_blackouts(struct bench *b, const char *how, unsigned vcpus, s
 	for (size_t i = 0; i < ARRAY_SIZE(bench_stats); i++)
 		report_row(&b->r, "change.blackout", samples_at(s, bench_stats[i].share), "ns",
 			   samples_at(base, bench_stats[i].share), "stop everything and rebuild the queues",
-			   json_pack("{s:s, s:i, s:s, s:s, s:s, s:I}", "how", how, "vcpus", (int)vcpus, "host", "kvm",
-				     "stat", bench_stats[i].name, "carrier", host_carrier_name(b->m->host), "samples",
-				     (json_int_t)s->count));
+			   json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:I}", "how", how, "vcpus", (int)vcpus, "host",
+				     "kvm", "stat", bench_stats[i].name, "activation", b->way_name, "carrier",
+				     host_carrier_name(b->m->host), "samples", (json_int_t)s->count));
 }
 
 static void blackouts(struct bench *b, unsigned vcpus)
@@ -230,9 +233,9 @@ static void blackouts(struct bench *b, unsigned vcpus)
 		for (size_t i = 0; i < ARRAY_SIZE(bench_stats); i++)
 			report_row(&b->r, "change.attach_lock", samples_at(&attach, bench_stats[i].share), "ns",
 				   NO_BASELINE, NULL,
-				   json_pack("{s:i, s:s, s:s, s:s, s:I}", "vcpus", (int)vcpus, "host", "kvm", "stat",
-					     bench_stats[i].name, "carrier", host_carrier_name(b->m->host), "samples",
-					     (json_int_t)attach.count));
+				   json_pack("{s:i, s:s, s:s, s:s, s:s, s:I}", "vcpus", (int)vcpus, "host", "kvm",
+					     "stat", bench_stats[i].name, "activation", b->way_name, "carrier",
+					     host_carrier_name(b->m->host), "samples", (json_int_t)attach.count));
 	}
 	b->m = monitor_free(b->m);
 	samples_free(&live);
@@ -380,9 +383,9 @@ static void stress(struct bench *b, unsigned long changes)
 		check_accounts(b, &s);
 		check_pulses(b);
 		report_row(&b->r, "change.stress", (double)s.changes, "count", NO_BASELINE, NULL,
-			   json_pack("{s:I, s:I, s:I, s:s, s:i}", "changes", (json_int_t)s.changes, "lost",
-				     (json_int_t)s.lost, "doubled", (json_int_t)s.doubled, "carrier",
-				     host_carrier_name(b->m->host), "pcpus", (int)b->pool->pcpu_count));
+			   json_pack("{s:I, s:I, s:I, s:s, s:s, s:i}", "changes", (json_int_t)s.changes, "lost",
+				     (json_int_t)s.lost, "doubled", (json_int_t)s.doubled, "activation", b->way_name,
+				     "carrier", host_carrier_name(b->m->host), "pcpus", (int)b->pool->pcpu_count));
 		if (s.lost > 0 || s.doubled > 0)
 			report_fail(&b->r, "%lu vCPUs were lost, %lu times one ran twice at once", s.lost, s.doubled);
 	}
@@ -392,7 +395,8 @@ static void stress(struct bench *b, unsigned long changes)
 
 int main(int argc, char **argv)
 {
-	struct bench b = {.pcpus = "0-1", .carrier_name = "auto"};
+	struct bench b = {.pcpus = "0-1", .carrier_name = "auto", .way_name = "identifier"};
+	struct error e;
 	long changes = -1;
 	const struct bench_option options[] = {
 	    {.name = "changes",
@@ -402,6 +406,7 @@ int main(int argc, char **argv)
 	     .max = 100000000},
 	    {.name = "pcpus", .help = "LIST  host CPUs (default 0-1)", .text = &b.pcpus},
 	    {.name = "carrier", .help = "auto (default), worker or thread", .text = &b.carrier_name},
+	    {.name = "activation", .help = "identifier (default), array, pointer or patched", .text = &b.way_name},
 	    {.name = NULL},
 	};
 	static const unsigned sizes[] = {2, 10, 100};
@@ -412,6 +417,10 @@ int main(int argc, char **argv)
 		return status;
 	if (!place_carrier(&b.r, b.carrier_name, &b.carrier))
 		return 2;
+	if (activation_way_from_name(b.way_name, &b.way, &e) < 0) {
+		report_fail(&b.r, "--activation: %s", e.text);
+		return 2;
+	}
 	place_path(&b.r, b.spinner, "guest/nano/spinner", "build first (./dev build)");
 	place_path(&b.r, b.waker, "guest/nano/waker", "build first (./dev build)");
 	place_path(&b.r, b.yielder, "guest/nano/yielder", "build first (./dev build)");

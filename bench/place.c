@@ -28,16 +28,16 @@ const char *place_path(struct report *r, char buf[static PLACE_PATH_MAX], const 
 	return buf;
 }
 
-struct monitor *place_monitor(struct report *r, const char *pcpus, enum carrier_kind carrier, uint32_t max_vms)
+struct monitor *place_monitor(struct report *r, const struct monitor_config *wishes)
 {
 	static char images[PLACE_PATH_MAX]; /* the monitor copies it */
+	struct monitor_config config = *wishes;
 	struct error e = {0};
 	struct monitor *m;
 
 	place_path(r, images, "src/policies", "build first (./dev build)");
-	if (monitor_new(
-		&(struct monitor_config){.pcpus = pcpus, .carrier = carrier, .max_vms = max_vms, .image_dir = images},
-		&m, &e) < 0) {
+	config.image_dir = images;
+	if (monitor_new(&config, &m, &e) < 0) {
 		report_fail(r, "no monitor: %s", e.text);
 		exit(1);
 	}

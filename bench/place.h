@@ -17,7 +17,7 @@
 const char *place_path(struct report *r, char buf[static PLACE_PATH_MAX], const char *name, const char *hint);
 
 /* A monitor on these host CPUs, ready; complains and ends the program when there is none to be had. */
-struct monitor *place_monitor(struct report *r, const char *pcpus, enum carrier_kind carrier, uint32_t max_vms);
+struct monitor *place_monitor(struct report *r, const struct monitor_config *wishes);
 
 struct place_vm {
 	const char *name, *kernel, *initrd, *cmdline;

@@ -205,7 +205,7 @@ static void soak(struct soak *s, const char *name, enum carrier_kind carrier)
 {
 	s->carrier = name;
 	s->done = s->stalls = 0;
-	s->m = place_monitor(&s->r, s->pcpus, carrier, 4);
+	s->m = place_monitor(&s->r, &(struct monitor_config){.pcpus = s->pcpus, .carrier = carrier, .max_vms = 4});
 	while (s->done < s->boots && boot_once(s))
 		;
 	s->m = monitor_free(s->m);

@@ -177,7 +177,8 @@ struct costs {
 static void measure(struct report *r, const char *pcpus, int cpu, enum carrier_kind carrier, unsigned windows,
 		    struct costs *ret)
 {
-	struct monitor *m = place_monitor(r, pcpus, carrier, 4);
+	struct monitor *m =
+	    place_monitor(r, &(struct monitor_config){.pcpus = pcpus, .carrier = carrier, .max_vms = 4});
 	struct machine *machines[2] = {NULL, NULL};
 	struct vcpu *v[2];
 	struct error e = {0};

@@ -82,6 +82,20 @@ static void print_changes(const json_t *changes)
 
 /* ---- subcommands ---- */
 
+/* Several are called so: then each is told apart by its number. */
+static bool is_ambiguous(json_t *schedulers, const char *name)
+{
+	unsigned count = 0;
+	json_t *s;
+	size_t i;
+
+	json_array_foreach(schedulers, i, s)
+	{
+		count += strcmp(member_text(s, "name", ""), name) == 0;
+	}
+	return count > 1;
+}
+
 static int sched_status(struct client *c, const struct sched_args *a)
 {
 	struct error e = {""};
@@ -96,20 +110,25 @@ static int sched_status(struct client *c, const struct sched_args *a)
 		json_decref(reply);
 		return 0;
 	}
-	printf("%s decides; default is %s; %" PRId64 " decisions, %" PRId64 " changes, %" PRId64
+	printf("%s decides; default is %s; activation by %s; %" PRId64 " decisions, %" PRId64 " changes, %" PRId64
 	       " free image slots\n\n",
-	       member_text(reply, "active", "?"), member_text(reply, "default", "?"), member_int(reply, "decisions", 0),
+	       member_text(reply, "active", "?"), member_text(reply, "default", "?"),
+	       member_text(reply, "activation", "?"), member_int(reply, "decisions", 0),
 	       member_int(reply, "changes", 0), member_int(reply, "slots_free", 0));
-	t = table_new("SCHEDULER|VERSION|ROLE|LOADED|IMAGE");
+	t = table_new("SCHEDULER|VERSION|ROLE|LOADED|IMAGE|NOTE");
 	json_array_foreach(json_object_get(reply, "schedulers"), i, s)
 	{
 		const json_t *loaded = json_object_get(s, "loaded");
 
-		table_cell(t, "%s", member_text(s, "name", "?"));
+		if (is_ambiguous(json_object_get(reply, "schedulers"), member_text(s, "name", "?")))
+			table_cell(t, "%s#%" PRId64, member_text(s, "name", "?"), member_int(s, "id", -1));
+		else
+			table_cell(t, "%s", member_text(s, "name", "?"));
 		table_cell(t, "%s", member_text(s, "version", ""));
 		table_cell(t, "%s", member_text(s, "role", ""));
 		table_cell(t, "%s", !loaded ? "" : json_is_true(loaded) ? "yes" : "no");
 		table_cell(t, "%s", member_text(s, "image", "built in"));
+		table_cell(t, "%s", member_text(s, "note", ""));
 	}
 	table_print(t, stdout, "");
 	table_free(t);

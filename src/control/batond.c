@@ -49,6 +49,7 @@ static const char help[] =
     "  --pcpus LIST       host CPUs to schedule, like 0-1 or 0,2 (default: all this process may use)\n"
     "  --carrier KIND     auto, worker (one thread per pCPU) or thread (one thread per vCPU); default: auto,\n"
     "                     which measures what moving a vCPU between threads costs\n"
+    "  --activation WAY   how requests find the active scheduler: identifier (default), array, pointer or patched\n"
     "  --fifo             run the pCPU threads under SCHED_FIFO\n"
     "  --slice-us N       slice of the default scheduler in microseconds\n"
     "  --arena-slots N    scheduler images that fit at once (default: 4)\n"
@@ -148,6 +149,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		SIGNATURES,
 		PCPUS,
 		CARRIER,
+		ACTIVATION,
 		FIFO,
 		SLICE,
 		SLOTS,
@@ -168,6 +170,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 	    {"signatures", required_argument, NULL, SIGNATURES},
 	    {"pcpus", required_argument, NULL, PCPUS},
 	    {"carrier", required_argument, NULL, CARRIER},
+	    {"activation", required_argument, NULL, ACTIVATION},
 	    {"fifo", no_argument, NULL, FIFO},
 	    {"slice-us", required_argument, NULL, SLICE},
 	    {"arena-slots", required_argument, NULL, SLOTS},
@@ -178,6 +181,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 	    {"version", no_argument, NULL, VERSION},
 	    {NULL, 0, NULL, 0},
 	};
+	struct error e = {""};
 	uint64_t n;
 	int opt;
 
@@ -218,6 +222,12 @@ static int parse_options(int argc, char **argv, struct options *o)
 		case CARRIER:
 			if (parse_carrier(optarg, &o->monitor.carrier) < 0)
 				return -EINVAL;
+			break;
+		case ACTIVATION:
+			if (activation_way_from_name(optarg, &o->monitor.activation, &e) < 0) {
+				log_error("--activation: %s; see batond --help", e.text);
+				return -EINVAL;
+			}
 			break;
 		case FIFO:
 			o->monitor.fifo = true;

@@ -122,6 +122,7 @@ int host_new(const struct host_config *config, struct host **ret, struct error *
 	    .vm_slots = config->vm_slots,
 	    .vcpu_slots = config->vcpu_slots,
 	    .migration_cost_ns = config->migration_ns,
+	    .activation = config->activation,
 	    .default_scheduler = config->default_scheduler,
 	};
 	struct host *h;

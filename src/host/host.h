@@ -40,7 +40,8 @@ struct host_config {
 	uint64_t thread_move_ns;   /* measured: moving a thread to another CPU (probe.h) */
 	bool fifo;		   /* carriers under SCHED_FIFO */
 	uint32_t vm_slots, vcpu_slots;
-	struct io_loop *io_loop; /* works for the devices of all VMs; borrowed; NULL: there are no devices */
+	struct io_loop *io_loop;	/* works for the devices of all VMs; borrowed; NULL: there are no devices */
+	enum activation_way activation; /* how requests find the active scheduler */
 	const struct baton_scheduler *default_scheduler;
 };
 

@@ -78,6 +78,7 @@ static int start_host(struct monitor *m, const struct monitor_config *config, st
 	struct host_config host = {
 	    .kvm_fd = m->kvm_fd,
 	    .carrier = config->carrier,
+	    .activation = config->activation,
 	    .fifo = config->fifo,
 	    .vm_slots = m->max_vms,
 	    .vcpu_slots = m->max_vms * MACHINE_VCPUS_MAX,

@@ -22,11 +22,12 @@ struct monitor_config {
 	const char *image_dir; /* where `file:NAME` images of the service VM are looked for */
 	const char *pcpus;     /* host CPUs to schedule, "0-1" or "0,2"; NULL = all this process may use */
 	enum carrier_kind carrier;
-	bool fifo;		     /* workers under SCHED_FIFO */
-	uint32_t arena_slots;	     /* images that fit at once; 0 = default (4) */
-	uint32_t max_vms;	     /* 0 = default (64) */
-	uint64_t slice_us;	     /* default scheduler's slice; 0 = its own default */
-	struct supply_config supply; /* where images come from, and who vouches for them */
+	enum activation_way activation; /* how requests find the active scheduler (docs/activation.md) */
+	bool fifo;			/* workers under SCHED_FIFO */
+	uint32_t arena_slots;		/* images that fit at once; 0 = default (4) */
+	uint32_t max_vms;		/* 0 = default (64) */
+	uint64_t slice_us;		/* default scheduler's slice; 0 = its own default */
+	struct supply_config supply;	/* where images come from, and who vouches for them */
 };
 
 int monitor_new(const struct monitor_config *config, struct monitor **ret, struct error *e);
@@ -58,12 +59,12 @@ struct requester {
  *	vm.destroy [slow]	O	{vm} stop and forget
  *	vm.pause, vm.resume	O	{vm}
  *	vm.registers [slow]	O	{vm} -> {vcpus: [text]}
- *	sched.status		O S	{active, default, schedulers: [{name, version, image, role, loaded}], change: {...} or null,
+ *	sched.status		O S	{active, default, activation, schedulers: [{id, name, version, image, role, loaded, note}], change: {...} or null,
  *					 decisions, changes, slots_free}
  *	sched.load		O S	{name, image, params: {}, how: "live"|"cease", old: "keep"|"unload-before"|"unload-after",
  *					 older: true (O)} -> {change: id}: accepted; sched.change tells how it goes on
  *	upload.begin		  S	{size, digest} -> {image, piece_max}; the pieces: include/baton/guest.h
- *	upload.end		  S	the upload is whole: sched.load takes the image
+ *	upload.end		  S	-> {image}: the upload is whole, sched.load takes it
  *	sched.default		O S	{how} -> {change: id}
  *	sched.unload		O S	{name} -> {change: id}
  *	sched.set		O S	{parameter, value, vm (for a VM's parameter)}

@@ -41,6 +41,21 @@ static json_t *describe_report(const struct change_report *r)
 	return o;
 }
 
+static const char *describe_role(struct pool *pool, const struct attached *a) REQUIRES(pool->lock)
+{
+	if (a == manager_active(pool))
+		return "active";
+	if (a->id == 0)
+		return "default";
+	return a->withdrawn ? "withdrawn" : "shadow";
+}
+
+/* Why it can no longer be activated; empty when it can. */
+static const char *describe_note(const struct attached *a)
+{
+	return a->withdrawn ? a->reason : a->faulty ? "gave too many wrong answers" : "";
+}
+
 static json_t *describe_attached(struct pool *pool, struct attached *a) REQUIRES(pool->lock)
 {
 	json_t *params = json_object();
@@ -49,12 +64,11 @@ static json_t *describe_attached(struct pool *pool, struct attached *a) REQUIRES
 		if (a->ops->parameters[i].scope == BATON_SCOPE_POOL)
 			json_object_set_new(params, a->ops->parameters[i].name,
 					    json_integer(baton_param(a->region, i)));
-	return json_pack("{s:i, s:s, s:s, s:s, s:b, s:s, s:s?, s:b, s:I, s:I, s:o}", "id", (int)a->id, "name",
-			 a->ops->name, "version", a->ops->version, "role",
-			 a == manager_active(pool) ? "active" : (a->id == 0 ? "default" : "shadow"), "loaded", 1,
-			 "image", a->image ? image_source(a->image) : "built in", "digest",
-			 a->image ? image_digest(a->image) : NULL, "faulty", a->faulty, "asked", (json_int_t)a->asked,
-			 "wrong", (json_int_t)a->wrong, "parameters", params);
+	return json_pack("{s:i, s:s, s:s, s:s, s:b, s:s, s:s?, s:b, s:s, s:I, s:I, s:o}", "id", (int)a->id, "name",
+			 a->ops->name, "version", a->ops->version, "role", describe_role(pool, a), "loaded", 1, "image",
+			 a->image ? image_source(a->image) : "built in", "digest",
+			 a->image ? image_digest(a->image) : NULL, "faulty", a->faulty, "note", describe_note(a),
+			 "asked", (json_int_t)a->asked, "wrong", (json_int_t)a->wrong, "parameters", params);
 }
 
 json_t *request_sched_status(struct monitor *m, const struct requester *who, json_t *params) NO_TSA
@@ -67,11 +81,11 @@ json_t *request_sched_status(struct monitor *m, const struct requester *who, jso
 	for (uint32_t i = 0; i < POOL_ATTACHED_MAX; i++)
 		if (pool->attached[i])
 			json_array_append_new(list, describe_attached(pool, pool->attached[i]));
-	reply =
-	    json_pack("{s:b, s:s, s:s, s:o, s:I, s:I, s:I, s:I}", "ok", 1, "active", manager_active(pool)->ops->name,
-		      "default", manager_default(pool)->ops->name, "schedulers", list, "decisions",
-		      (json_int_t)pool->decisions, "wrong_answers", (json_int_t)pool->wrong_answers, "fallbacks",
-		      (json_int_t)pool->fallbacks, "pcpus", (json_int_t)pool->pcpu_count);
+	reply = json_pack("{s:b, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I}", "ok", 1, "active",
+			  manager_active(pool)->ops->name, "default", manager_default(pool)->ops->name, "activation",
+			  activation_way_name(pool->activation->way), "schedulers", list, "decisions",
+			  (json_int_t)pool->decisions, "wrong_answers", (json_int_t)pool->wrong_answers, "fallbacks",
+			  (json_int_t)pool->fallbacks, "pcpus", (json_int_t)pool->pcpu_count);
 	pool_leave(pool);
 	json_object_set_new(reply, "trust", supply_describe(m->supply));
 	json_object_set_new(reply, "slots_free", json_integer((json_int_t)arena_slots_free(m->arena)));
@@ -292,12 +306,12 @@ static int set_pool(struct monitor *m, const char *scheduler, const char *name, 
 {
 	struct pool *pool = m->pool;
 	uint64_t now = pool_enter(pool);
-	struct attached *a = scheduler ? pool_find(pool, scheduler) : manager_active(pool);
-	int r;
+	struct attached *a = manager_active(pool);
+	int r = 0;
 
-	if (!a)
-		r = error_set(e, -ENOENT, "no scheduler %.32s is loaded", scheduler);
-	else
+	if (scheduler)
+		r = pool_resolve(pool, scheduler, false, &a, e);
+	if (r >= 0)
 		r = attached_set(a, BATON_NONE, name, value, now, e);
 	pool_leave(pool);
 	return r;

@@ -41,7 +41,7 @@ struct change_param {
 
 struct change_spec {
 	enum change_kind kind;
-	char name[BATON_NAME_MAX]; /* which scheduler; empty: whatever the image holds */
+	char name[BATON_NAME_MAX + 4]; /* which scheduler, or name#identifier; empty: whatever the image holds */
 	char image[512];	   /* where its image is (source.h); empty: it is loaded already */
 	enum change_how how;
 	enum change_old old;
@@ -64,7 +64,7 @@ struct change_report {
 	enum change_phase phase; /* the present one, or where it ended */
 	enum change_how how;
 	char requester[64];
-	char from[BATON_NAME_MAX], to[BATON_NAME_MAX]; /* who decided before, who decides after */
+	char from[BATON_NAME_MAX], to[BATON_NAME_MAX + 4]; /* who decided before, who decides after */
 	char image[512], digest[65];
 	char vouched[96];		       /* who vouches for the image, "" when nobody was asked */
 	char note[128];			       /* what the operator should know about the fetch, or "" */

@@ -15,14 +15,18 @@
 static struct {
 	int argc;
 	char **argv;
+	enum activation_way activation;
 } arguments;
 
 void rig_arguments(int argc, char **argv)
 {
 	int fd;
 
-	if (argc < 4 || (strcmp(argv[3], "worker") != 0 && strcmp(argv[3], "thread") != 0)) {
-		fprintf(stderr, "usage: %s GUESTS IMAGES worker|thread [MORE...]\n", argv[0]);
+	const char *way = argc < 4 ? NULL : strchr(argv[3], ':');
+
+	if (argc < 4 || (strncmp(argv[3], "worker", 6) != 0 && strncmp(argv[3], "thread", 6) != 0) ||
+	    (way && activation_way_from_name(way + 1, &arguments.activation, NULL) < 0)) {
+		fprintf(stderr, "usage: %s GUESTS IMAGES worker|thread[:WAY] [MORE...]\n", argv[0]);
 		exit(2);
 	}
 	fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -50,7 +54,7 @@ bool rig_full(void)
 
 enum carrier_kind rig_carrier(void)
 {
-	return strcmp(arguments.argv[3], "worker") == 0 ? CARRIER_WORKER : CARRIER_THREAD;
+	return strncmp(arguments.argv[3], "worker", 6) == 0 ? CARRIER_WORKER : CARRIER_THREAD;
 }
 
 /* The first two CPUs of this process, "0,1". */
@@ -84,6 +88,7 @@ struct rig rig_new(const struct monitor_config *config)
 	r.carrier = rig_carrier();
 	two_cpus(cpus, sizeof cpus);
 	c.carrier = r.carrier;
+	c.activation = arguments.activation;
 	c.image_dir = r.images;
 	if (!c.pcpus)
 		c.pcpus = cpus;

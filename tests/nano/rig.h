@@ -2,8 +2,8 @@
 /*
  * rig.h - a monitor in this process, with nano guests on the real /dev/kvm: what the tests of this folder share.
  *
- * Each test program is run once per carrier: `PROGRAM GUESTS IMAGES worker|thread [MORE...]`. Without /dev/kvm it is
- * skipped (status 77). BATON_TEST_FULL=1 asks for the long runs. Nothing here measures speed; waiting has a deadline
+ * Each test program is run once per carrier: `PROGRAM GUESTS IMAGES worker|thread[:WAY] [MORE...]`, those of changes once
+ * per way of activation (WAY), too. Without /dev/kvm it is skipped (status 77). BATON_TEST_FULL=1 asks for the long runs. Nothing here measures speed; waiting has a deadline
  * only so that a test that hangs says where.
  */
 #ifndef TESTS_NANO_RIG_H

@@ -55,12 +55,13 @@ static void all_vcpus_get_on(struct rig *r)
 
 				if (first)
 					starts[i][k] = n;
+				if (n <= starts[i][k] && clock_now_ns() > deadline)
+					rig_fail("vCPU %zu of %s does not get on: it is %s", k, crowd[i].name,
+						 json_string_value(json_object_get(vcpu, "state")));
 				all &= n > starts[i][k];
 			}
 			json_decref(vm);
 		}
-		if (!first && clock_now_ns() > deadline)
-			rig_fail("a vCPU does not get on");
 		first = false;
 		usleep(1000);
 	}
