@@ -177,3 +177,20 @@ long link_request(struct link *l, long nr, const char *request, char **ret_reply
 		*ret_reply = reply;
 	return r;
 }
+
+long link_piece(struct link *l, long nr, unsigned long a0, const void *bytes, size_t size)
+{
+	int lock = mailbox_lock(l);
+	long r;
+
+	if (lock == -ETIMEDOUT)
+		return -ETIMEDOUT;
+	r = link_call(l, BATON_CALL_MAILBOX, 0, 0, 0);
+	if (r >= 0) {
+		l->ops->mailbox_write(l, bytes, size);
+		r = link_call(l, nr, a0, 0, 0);
+	}
+	if (lock >= 0)
+		close(lock);
+	return r;
+}

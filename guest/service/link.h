@@ -45,4 +45,8 @@ long link_call(struct link *l, long nr, unsigned long a0, unsigned long a1, unsi
  */
 long link_request(struct link *l, long nr, const char *request, char **ret_reply);
 
+/* A call with bytes in the mailbox (BATON_MAILBOX_MAX at most) and an argument, whose reply is its result alone. Also
+ * -ETIMEDOUT. */
+long link_piece(struct link *l, long nr, unsigned long a0, const void *bytes, size_t size);
+
 #endif

@@ -6,6 +6,7 @@
  * control API's method of the same meaning), makes the call, and prints the feedback. Nothing is kept between two runs.
  */
 #include "service.h"
+#include "upload.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -23,6 +24,7 @@ struct run {
 	FILE *out, *err;
 	bool json, wait;
 	unsigned long timeout_ms;
+	const char *upload; /* a file to send before the call */
 	const struct command *command;
 	int argc; /* the command's own words, options taken out */
 	char **argv;
@@ -32,7 +34,7 @@ struct run {
 struct command {
 	const char *name, *arguments, *summary;
 	long call;
-	int (*fill)(struct run *r); /* words into r->request; 0, or -EINVAL after having said why */
+	int (*fill)(struct run *r); /* words into r->request; 0, or -EINVAL (wrong use), -EIO after having said why */
 	void (*print)(const json_t *reply, FILE *out);
 	bool starts_change; /* the reply is {"change": id}: --wait makes sense */
 	const char *const *options;
@@ -244,6 +246,8 @@ static int take_options(struct run *r, int argc, char **argv)
 		value = argv[i];
 		if (!strcmp(word, "--image")) {
 			e = put(r, "image", json_string(value));
+		} else if (!strcmp(word, "--upload")) {
+			r->upload = value;
 		} else if (!strcmp(word, "--param")) {
 			e = put_param(r, value);
 		} else if (!strcmp(word, "--how")) {
@@ -270,6 +274,35 @@ static int take_options(struct run *r, int argc, char **argv)
 	return 0;
 }
 
+/* Sends a file to the monitor: all but the end of the upload. 0, or -EIO after having said why not. */
+static int send_image(struct run *r, const char *path)
+{
+	bool json = r->json;
+	json_t *request, *reply;
+	struct upload u;
+	int e = upload_read(path, &u);
+	long result;
+
+	if (e < 0) {
+		fprintf(r->err, "baton-service: %s: cannot read the image %s: %s\n", r->command->name, path,
+			e == -EFBIG    ? "it has more than 1 MiB"
+			: e == -EINVAL ? "it is empty"
+				       : strerror(-e));
+		return -EIO;
+	}
+	r->json = false; /* of the many answers only the last one is shown */
+	request = json_pack("{s:I, s:s}", "size", (json_int_t)u.size, "digest", u.digest);
+	reply = request ? ask(r, BATON_CALL_UPLOAD_BEGIN, request) : NULL;
+	result = reply ? upload_send(r->link, &u) : -1;
+	if (reply && result < 0)
+		explain(r->err, result);
+	r->json = json;
+	json_decref(request);
+	json_decref(reply);
+	upload_clear(&u);
+	return result < 0 ? -EIO : 0;
+}
+
 static int words(struct run *r, int low, int high)
 {
 	if (r->argc < low)
@@ -287,6 +320,34 @@ static int fill_nothing(struct run *r)
 static int fill_name(struct run *r)
 {
 	return words(r, 1, 1) < 0 ? -EINVAL : put(r, "name", json_string(r->argv[0]));
+}
+
+static int fill_upload(struct run *r)
+{
+	return words(r, 1, 1) < 0 ? -EINVAL : send_image(r, r->argv[0]);
+}
+
+static int fill_load(struct run *r)
+{
+	json_t *none, *reply;
+	bool json = r->json;
+	int e;
+
+	if (fill_name(r) < 0)
+		return -EINVAL;
+	if (!r->upload)
+		return 0;
+	e = send_image(r, r->upload);
+	if (e < 0)
+		return e;
+	none = json_object();
+	r->json = false;
+	reply = ask(r, BATON_CALL_UPLOAD_END, none);
+	r->json = json;
+	e = reply ? put(r, "image", json_incref(json_object_get(reply, "image"))) : -EIO;
+	json_decref(reply);
+	json_decref(none);
+	return e;
 }
 
 static int fill_set(struct run *r)
@@ -316,7 +377,8 @@ static int fill_owner(struct run *r)
 	return r->argc ? put(r, "vm", value_of(r->argv[0])) : 0;
 }
 
-static const char *const load_options[] = {"--image", "--param", "--how", "--old", "--wait", "--timeout", NULL};
+static const char *const load_options[] = {"--image", "--upload", "--param",   "--how",
+					   "--old",   "--wait",	  "--timeout", NULL};
 static const char *const default_options[] = {"--how", "--wait", "--timeout", NULL};
 static const char *const unload_options[] = {"--wait", "--timeout", NULL};
 static const char *const set_options[] = {"--vm", NULL};
@@ -326,8 +388,10 @@ static const struct command commands[] = {
      NULL},
     {"status", "", "schedulers that are attached, the active one, the last change", BATON_CALL_SCHED_STATUS,
      fill_nothing, print_status, false, NULL},
-    {"load", "NAME [--image URI] [--param K=V ...] [--how live|cease] [--old keep|unload-before|unload-after] [--wait]",
-     "change to the scheduler NAME", BATON_CALL_SCHED_LOAD, fill_name, print_plain, true, load_options},
+    {"load",
+     "NAME [--image URI | --upload FILE] [--param K=V ...] [--how live|cease] [--old keep|unload-before|unload-after] "
+     "[--wait]",
+     "change to the scheduler NAME", BATON_CALL_SCHED_LOAD, fill_load, print_plain, true, load_options},
     {"default", "[--how live|cease] [--wait]", "go back to the default scheduler; images stay loaded",
      BATON_CALL_SCHED_DEFAULT, fill_nothing, print_plain, true, default_options},
     {"unload", "NAME [--wait]", "unload a scheduler; if it is active the default takes over first",
@@ -336,6 +400,8 @@ static const struct command commands[] = {
      print_plain, false, set_options},
     {"change", "ID", "how far a change is, and the feedback", BATON_CALL_SCHED_CHANGE, fill_change, print_change, false,
      NULL},
+    {"upload", "FILE", "bring an image of this VM to the monitor; prints its URI", BATON_CALL_UPLOAD_END, fill_upload,
+     print_plain, false, NULL},
     {"owner", "[VM]", "give the console to a VM, or ask who owns it", BATON_CALL_CONSOLE_OWNER, fill_owner, print_plain,
      false, NULL},
 };
@@ -378,9 +444,10 @@ static void help_command(const struct command *c, FILE *f)
 		c->summary + 1);
 	if (c->options == load_options)
 		fputs("\n"
-		      "  --image URI  where the image is: file:NAME in the monitor's image directory; without it a "
-		      "scheduler\n"
+		      "  --image URI  where the image is: file:NAME in the monitor's image directory, NAME@VERSION or\n"
+		      "               NAME@CHANNEL of its image server, or upload:DIGEST; without it a scheduler\n"
 		      "               that is loaded already, or built in\n"
+		      "  --upload F   the image is the file F of this VM: send it first\n"
 		      "  --param K=V  a parameter of the scheduler (may be given several times)\n"
 		      "  --how live   the guests go on executing during the change (default)\n"
 		      "  --how cease  bring all pCPUs out of the guests and flush the console first\n"
@@ -466,8 +533,13 @@ int service_main(struct link *l, int argc, char **argv, FILE *out, FILE *err)
 	if (!r.argv || !r.request) {
 		fputs("baton-service: out of memory\n", err);
 		status = 1;
-	} else if (take_options(&r, argc - 2, argv + 2) == 0 && r.command->fill(&r) == 0) {
-		status = execute(&r);
+	} else if (take_options(&r, argc - 2, argv + 2) == 0) {
+		int e = r.command->fill(&r);
+
+		if (e == 0)
+			status = execute(&r);
+		else if (e == -EIO)
+			status = 1;
 	}
 	json_decref(r.request);
 	free(r.argv);

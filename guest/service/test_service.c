@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "baton/guest.h"
 #include "service.h"
@@ -349,6 +350,68 @@ static void wrong_use_asks_nothing(void **state)
 	assert_int_equal(m->calls, 0);
 }
 
+/* A file of two pieces. */
+static const char *image_file(void)
+{
+	static const char path[] = "/tmp/baton-test-upload";
+	FILE *f = fopen(path, "wb");
+
+	assert_non_null(f);
+	for (unsigned i = 0; i < 100000; i++)
+		fputc((int)(i % 251), f);
+	assert_int_equal(fclose(f), 0);
+	return path;
+}
+
+static void an_upload_goes_in_pieces_and_its_address_is_told(void **state)
+{
+	struct monitor *m = *state;
+	char line[128];
+
+	will_answer(m, 0, "{\"ok\":true,\"image\":\"upload:x\"}");
+	will_answer(m, 65536, NULL);
+	will_answer(m, 100000, NULL);
+	will_answer(m, 0, "{\"ok\":true,\"image\":\"upload:x\"}");
+	snprintf(line, sizeof(line), "upload %s", image_file());
+	assert_int_equal(run(m, line), 0);
+	assert_int_equal(m->calls, 4);
+	assert_int_equal(m->last_call, BATON_CALL_UPLOAD_END);
+	assert_has(m->request, "\"size\":100000");
+	assert_has(m->out, "upload:x");
+}
+
+static void load_may_upload_first(void **state)
+{
+	struct monitor *m = *state;
+	char line[128];
+
+	will_answer(m, 0, "{\"ok\":true,\"image\":\"upload:x\"}");
+	will_answer(m, 65536, NULL);
+	will_answer(m, 100000, NULL);
+	will_answer(m, 0, "{\"ok\":true,\"image\":\"upload:x\"}");
+	will_answer(m, 0, "{\"ok\":true,\"change\":7}");
+	snprintf(line, sizeof(line), "load bvt --upload %s", image_file());
+	assert_int_equal(run(m, line), 0);
+	assert_int_equal(m->last_call, BATON_CALL_SCHED_LOAD);
+	assert_has(m->out, "change 7");
+}
+
+static void an_upload_that_goes_wrong_ends_there(void **state)
+{
+	struct monitor *m = *state;
+	char line[128];
+
+	will_answer(m, 0, "{\"ok\":true}");
+	will_answer(m, -BATON_EINVAL, NULL);
+	snprintf(line, sizeof(line), "load bvt --upload %s", image_file());
+	assert_int_equal(run(m, line), 1);
+	assert_int_equal(m->calls, 2);
+	assert_int_equal(run(m, "upload /no/such/file"), 1);
+	assert_has(m->err, "/no/such/file");
+	assert_int_equal(m->calls, 2);
+	unlink(image_file());
+}
+
 static void help_needs_no_monitor(void **state)
 {
 	struct monitor *m = *state;
@@ -395,6 +458,9 @@ int main(void)
 	    T(json_prints_the_answer_as_it_came),
 	    T(the_list_is_aligned),
 	    T(wrong_use_asks_nothing),
+	    T(an_upload_goes_in_pieces_and_its_address_is_told),
+	    T(load_may_upload_first),
+	    T(an_upload_that_goes_wrong_ends_there),
 	    T(help_needs_no_monitor),
 	    T(a_request_that_does_not_fit_is_not_sent),
 	};

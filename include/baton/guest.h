@@ -66,7 +66,7 @@ enum baton_call {
 	BATON_CALL_UPLOAD_PIECE =
 	    41,			    /* (bytes sent before): the mailbox's content follows them; -> bytes sent so far; no
 				       * reply text. -BATON_EINVAL: not what comes next; -BATON_ESRCH: no upload is begun */
-	BATON_CALL_UPLOAD_END = 42, /* all pieces were sent; checks the digest */
+	BATON_CALL_UPLOAD_END = 42, /* -> {image}: all pieces were sent; checks the digest */
 };
 
 /* What a vCPU that yields waits for. */

@@ -159,12 +159,16 @@ static int end(struct upload *one, struct error *e)
 	return 0;
 }
 
-int upload_end(struct uploads *u, uint32_t owner, struct error *e)
+int upload_end(struct uploads *u, uint32_t owner, char ret_digest[static DIGEST_TEXT], struct error *e)
 {
+	struct upload *one;
 	int r;
 
 	lock_take(&u->lock);
-	r = end(find(u, owner), e);
+	one = find(u, owner);
+	r = end(one, e);
+	if (r == 0)
+		snprintf(ret_digest, DIGEST_TEXT, "%s", one->digest);
 	lock_drop(&u->lock);
 	return r;
 }

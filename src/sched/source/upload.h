@@ -26,8 +26,8 @@ int upload_begin(struct uploads *u, uint32_t owner, uint64_t size, const char *d
 /* The bytes that follow the first `offset`. -> bytes so far; -ESRCH without a begin; -EINVAL for another offset, or for more
  * than was announced: then the upload stays as it was. */
 int64_t upload_piece(struct uploads *u, uint32_t owner, uint64_t offset, const void *bytes, size_t size);
-/* -ESRCH; -EAGAIN pieces are missing; -EBADMSG the digest differs (the upload is dropped). */
-int upload_end(struct uploads *u, uint32_t owner, struct error *e);
+/* -> the upload's digest. -ESRCH; -EAGAIN pieces are missing; -EBADMSG the digest differs (the upload is dropped). */
+int upload_end(struct uploads *u, uint32_t owner, char ret_digest[static DIGEST_TEXT], struct error *e);
 /* The owner is gone. */
 void upload_forget(struct uploads *u, uint32_t owner);
 

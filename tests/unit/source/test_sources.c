@@ -15,7 +15,7 @@ static struct web web;
 static const char *program;
 
 static const char content[] = "this could be an image";
-static char digest[DIGEST_TEXT];
+static char digest[DIGEST_TEXT], ended[DIGEST_TEXT];
 
 /* A server directory "srv" with bvt 1.0 (stable) and 1.1. */
 static void publish(void)
@@ -139,7 +139,7 @@ static void each_kind_of_address_brings_the_file(void **unused)
 	refuse(s, upload, false, -ENOENT, "uploaded");
 	assert_int_equal(upload_begin(sources_uploads(s), 1, sizeof content, digest, NULL), 0);
 	assert_int_equal(upload_piece(sources_uploads(s), 1, 0, content, sizeof content), sizeof content);
-	assert_int_equal(upload_end(sources_uploads(s), 1, NULL), 0);
+	assert_int_equal(upload_end(sources_uploads(s), 1, ended, NULL), 0);
 	expect(s, upload, false, false);
 	refuse(s, upload, true, -EINVAL, "VMs");
 
