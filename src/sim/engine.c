@@ -129,8 +129,9 @@ static void started(struct sim *s, uint32_t pcpu, struct sim_vcpu *v, uint64_t s
 		if (v->woke_ns != 0)
 			hist_add(&e->latency, s->now_ns - v->woke_ns);
 	}
-	if (v->moved)
+	if (v->last != pcpu && v->last != UINT16_MAX)
 		cost_ns += s->workload->migration_ns;
+	v->last = (uint16_t)pcpu;
 	v->woke_ns = 0;
 	v->pcpu = pcpu;
 	v->from_ns = s->now_ns + cost_ns;
@@ -178,12 +179,7 @@ static void ask(struct sim *s, uint32_t pcpu, enum requester_kind by, uint64_t n
 	c->kick_ns = TIME_NEVER;
 	pool_ask(s->pool, pcpu, by, now, &fb);
 	if (fb.owner != BATON_NONE) {
-		struct pool_vcpu *vcpu = &s->pool->vcpus[fb.owner];
-		struct sim_vcpu *v = vcpu->cookie;
-
-		v->moved = vcpu->migrations != v->migrations;
-		v->migrations = vcpu->migrations;
-		started(s, pcpu, v, fb.slice_ns);
+		started(s, pcpu, s->pool->vcpus[fb.owner].cookie, fb.slice_ns);
 	} else if (s->observer) {
 		struct sim_event event = event_of(s, SIM_IDLE, NULL);
 
@@ -362,6 +358,19 @@ static uint64_t next_due(const struct sim *s)
 	return s->stats ? MIN(t, stats_due(s->stats)) : t;
 }
 
+/* Who is woken next has slept long: its memory is cold. It is due in some events' time. */
+static void fetch_next(const struct sim *s) NO_TSA
+{
+	const struct sim_vcpu *v;
+
+	if (s->vcpu_queue.count == 0)
+		return;
+	v = &s->vcpus[queue_first(&s->vcpu_queue)];
+	__builtin_prefetch(v, 1);
+	__builtin_prefetch(&v->wake_ns, 1);
+	__builtin_prefetch(&s->pool->vcpus[queue_first(&s->vcpu_queue)], 1); /* its number there, nearly always */
+}
+
 /* One event at time t, which is due then. */
 static void one_event(struct sim *s, uint64_t t)
 {
@@ -379,6 +388,7 @@ static void one_event(struct sim *s, uint64_t t)
 	}
 	if (queue_time(&s->vcpu_queue) <= t) {
 		vcpu_due(s, &s->vcpus[queue_first(&s->vcpu_queue)]);
+		fetch_next(s);
 	} else if (s->alarm_ns <= t) {
 		alarm_due(s);
 	} else if (queue_time(&s->pcpu_queue) <= t) {
@@ -461,7 +471,7 @@ static int prepare(struct sim *s, const struct sim_config *config, struct error 
 	const struct workload *w = config->workload;
 
 	s->pcpus = calloc(w->pcpus, sizeof *s->pcpus);
-	s->vcpus = calloc(s->vcpu_count, sizeof *s->vcpus);
+	s->vcpus = aligned_alloc(_Alignof(struct sim_vcpu), s->vcpu_count * sizeof *s->vcpus);
 	s->vms = calloc(s->vm_count, sizeof *s->vms);
 	if (!s->pcpus || !s->vcpus || !s->vms || queue_init(&s->pcpu_queue, w->pcpus) < 0 ||
 	    queue_init(&s->vcpu_queue, s->vcpu_count) < 0)

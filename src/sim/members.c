@@ -11,6 +11,7 @@ static struct sim_vcpu vcpu_of(struct sim *s, const struct workload_vm *entry, u
 	    .number = number,
 	    .id = BATON_NONE,
 	    .pcpu = BATON_NONE,
+	    .last = UINT16_MAX,
 	    .vm = vm,
 	    .entry = s->vms[vm].entry,
 	    .program = &entry->programs[(number - s->vms[vm].first) % entry->program_count],
