@@ -204,6 +204,7 @@ static inline void kit_replay_(struct baton_region *r, struct kit_ready *q, uint
 	if (v != BATON_NONE) {
 		__builtin_prefetch(baton_vcpu(r, v), 1);
 		__builtin_prefetch(baton_vcpu_state(r, v), 1);
+		__builtin_prefetch((char *)baton_vcpu_state(r, v) + 64, 1);
 	}
 	if (home != KIT_NOWHERE)
 		kit_tournament_set(&q->tops, home, e);
