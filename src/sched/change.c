@@ -151,10 +151,11 @@ static int admitted(struct work *w, const struct baton_scheduler *ops, struct er
 static int fits_request(void *ctx, const struct baton_scheduler *ops, struct error *e)
 {
 	const struct change_spec *spec = ((struct work *)ctx)->spec;
+	size_t named = strcspn(spec->name, "#"); /* a number may follow */
 	uint32_t index;
 	int r = 0;
 
-	if (spec->name[0] != '\0' && strcmp(spec->name, ops->name) != 0)
+	if (named > 0 && (strlen(ops->name) != named || strncmp(spec->name, ops->name, named) != 0))
 		return error_set(e, -EINVAL,
 				 "the image %s holds scheduler %s, not %s; ask for that name or another image",
 				 spec->image, ops->name, spec->name);

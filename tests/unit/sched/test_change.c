@@ -2,6 +2,7 @@
 /* Tests of src/sched/change.c and handover.c: every kind of change, and what is left when one is refused. */
 #include "fake_host.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -408,6 +409,57 @@ static void a_name_alone_means_the_image_of_that_name(void **unused)
 	fake_free(f);
 }
 
+/* Another version of what runs already: the same name, another image. */
+static void schedulers_of_one_name_are_told_apart_by_number(void **unused)
+{
+	struct fake *f = small_scene();
+	struct change_spec again = fake_load("", "file:rr.baton", CHANGE_LIVE, OLD_KEEP);
+	struct change_spec by_name = fake_load("rr", "", CHANGE_LIVE, OLD_KEEP), by_number = by_name;
+	struct change_spec unload = {.kind = CHANGE_UNLOAD, .name = "rr"};
+
+	change(f, &again, NULL);
+	assert_int_equal(fake_active(f)->id, 1);
+	must_be_refused(f, &by_name, -ENOTUNIQ, "rr#0, rr#1");
+	snprintf(by_number.name, sizeof by_number.name, "rr#0");
+	change(f, &by_number, NULL);
+	assert_int_equal(fake_active(f)->id, 0);
+	snprintf(by_number.name, sizeof by_number.name, "rr#1");
+	change(f, &by_number, NULL);
+	assert_int_equal(fake_active(f)->id, 1);
+	for (unsigned i = 0; i < 5; i++) {
+		static const char *const wrong[] = {"rr#2", "rr#", "rr#x", "rr#1x", "rr#-1"};
+
+		snprintf(by_number.name, sizeof by_number.name, "%s", wrong[i]);
+		must_be_refused(f, &by_number, -ENOENT, wrong[i]);
+	}
+	change(f, &unload, NULL); /* the default cannot be meant */
+	assert_int_equal(fake_active(f)->id, 0);
+	assert_int_equal(fake_attached_count(f), 1);
+	must_be_refused(f, &unload, -EPERM, "built-in default");
+	fake_free(f);
+}
+
+static void a_withdrawn_scheduler_cannot_be_activated(void **unused)
+{
+	struct fake *f = small_scene();
+	struct change_spec dflt = {.kind = CHANGE_DEFAULT}, unload = {.kind = CHANGE_UNLOAD, .name = "probe"};
+	struct change_spec back = fake_load("probe", "", CHANGE_LIVE, OLD_KEEP);
+	struct attached *probe;
+
+	load(f, "probe", "file:probe.baton", OLD_KEEP);
+	probe = fake_active(f);
+	change(f, &dflt, NULL);
+	fake_set(f, probe, PROBE_SAYS, SAYS_WHY);
+	fake_set(f, probe, PROBE_REFUSE_ADMIT, fake_heard(probe)->admits + 1);
+	fake_ready(f, fake_vm(f, 0));
+	assert_true(probe->withdrawn);
+	must_be_refused(f, &back, -EBADE, PROBE_WHY);
+	change(f, &unload, NULL);
+	change(f, &back, NULL); /* its image, from the beginning */
+	assert_active(f, "probe");
+	fake_free(f);
+}
+
 static void a_refusal_in_attach_leaves_everything_as_it_was(void **unused)
 {
 	struct fake *f = small_scene();
@@ -602,6 +654,8 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(a_request_that_cannot_succeed_does_not_cost_the_old_image_its_place),
 	    cmocka_unit_test(an_image_with_another_scheduler_is_refused),
 	    cmocka_unit_test(a_name_alone_means_the_image_of_that_name),
+	    cmocka_unit_test(schedulers_of_one_name_are_told_apart_by_number),
+	    cmocka_unit_test(a_withdrawn_scheduler_cannot_be_activated),
 	    cmocka_unit_test(a_refusal_in_attach_leaves_everything_as_it_was),
 	    cmocka_unit_test(a_refusal_at_any_admit_or_take_leaves_everything_as_it_was),
 	    cmocka_unit_test(wrong_parameters_are_refused_by_name_and_range),

@@ -462,6 +462,73 @@ static void slices_are_brought_into_the_range_of_the_pool(void **unused)
 	fake_free(f);
 }
 
+/* ---- affinity ---- */
+
+static int affinity(struct fake *f, uint32_t v, uint64_t mask)
+{
+	uint64_t set[BATON_PCPUS_MAX / 64] = {mask};
+	uint64_t now = pool_enter(f->pool);
+	int r = pool_vcpu_affinity(f->pool, v, set, now);
+
+	pool_leave(f->pool);
+	return r;
+}
+
+/* Also to those who have put it into a queue by its old mask. */
+static void a_waiting_vcpu_is_announced_again_when_its_affinity_changes(void **unused)
+{
+	struct fake *f = fake_new(&(struct fake_config){.scheduler = &baton_scheduler_probe});
+	struct attached *both[] = {f->pool->attached[0], fake_attach(f, &baton_scheduler_probe)};
+	uint32_t vm = fake_vm(f, 0), first = fake_ready(f, vm), v = fake_ready(f, vm);
+
+	assert_int_equal(fake_ask(f, 0), first);
+	fake_pass(f, MS);
+	assert_int_equal(affinity(f, v, 1), 0); /* pCPU 0, which is busy */
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(fake_heard_of(both[i], v)->sleeps, 1);
+		assert_int_equal(fake_heard_of(both[i], v)->wakes, 2);
+	}
+	fake_check(f);
+	assert_int_equal(fake_ask(f, 1), BATON_NONE);
+	assert_int_equal(affinity(f, v, 2), 0);
+	assert_int_equal(fake_ask(f, 1), v);
+	fake_check(f);
+	fake_free(f);
+}
+
+static void a_vcpu_that_runs_where_it_no_longer_may_is_kicked(void **unused)
+{
+	struct fake *f = fake_new(&(struct fake_config){.scheduler = &baton_scheduler_probe});
+	uint32_t v = fake_ready(f, fake_vm(f, 0));
+
+	assert_int_equal(fake_ask(f, 0), v);
+	fake_forget_kicks(f);
+	assert_int_equal(affinity(f, v, 3), 0);
+	assert_int_equal(f->kicks_total, 0);
+	assert_int_equal(affinity(f, v, 2), 0);
+	assert_int_equal(f->kicks[0], 1);
+	fake_check(f);
+	fake_stop(f, 0, BATON_STOP_PREEMPTED);
+	assert_int_equal(fake_ask(f, 0), BATON_NONE);
+	assert_int_equal(fake_ask(f, 1), v);
+	fake_check(f);
+	fake_free(f);
+}
+
+static void a_vcpu_must_be_allowed_somewhere(void **unused)
+{
+	struct fake *f = fake_new(&(struct fake_config){0});
+	uint32_t vm = fake_vm(f, 0), v = fake_ready(f, vm);
+
+	assert_int_equal(affinity(f, v, 0), -EINVAL);
+	assert_int_equal(affinity(f, v, 0xfc), -EINVAL); /* there are pCPUs 0 and 1 */
+	assert_int_equal(fake_vcpu_unless_refused(f, vm, 0xfc), BATON_NONE);
+	fake_check(f);
+	assert_int_equal(fake_vcpu(f, vm), v + 1); /* the refused one's place is free */
+	assert_int_equal(fake_ask(f, 0), v);
+	fake_free(f);
+}
+
 /* ---- alarms ---- */
 
 static uint64_t alarm_for(struct fake *f, uint32_t pcpu)
@@ -547,6 +614,55 @@ static void an_alarm_that_a_tick_asks_for_comes(void **unused)
 		fake_pass(f, MS);
 	}
 	assert_int_equal(fake_heard(a)->ticks, 10);
+	fake_free(f);
+}
+
+/* A run loop serves what is due and looks again: a scheduler that always asks for "now" must let it come to an end. */
+static void ticks_that_ask_for_the_next_at_once_do_not_keep_a_loop_busy(void **unused)
+{
+	static const int64_t again_ns[] = {1, 100, 9999};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(again_ns); i++) {
+		struct fake *f = fake_new(&(struct fake_config){.pcpus = 1, .scheduler = &baton_scheduler_probe});
+		struct attached *a = f->pool->attached[0];
+		uint64_t served, began = f->now_ns, last_ns = 50 * MS;
+		unsigned at_once = 0;
+
+		fake_set(f, a, PROBE_REARM_NS, again_ns[i]);
+		alarm_at(f, a, f->now_ns);
+		while (alarm_for(f, 0) <= f->now_ns + (uint64_t)again_ns[i] && at_once < 10000) {
+			f->now_ns = MAX(f->now_ns, alarm_for(f, 0));
+			fake_tick(f);
+			at_once++;
+		}
+		assert_in_range(at_once, ATTACHED_TICK_BURST, 100 * ATTACHED_TICK_BURST);
+		while (f->now_ns < began + last_ns) { /* and it goes on, at the rate that is granted */
+			assert_true(alarm_for(f, 0) > f->now_ns || a->alarms[0] <= f->now_ns);
+			f->now_ns = MAX(f->now_ns + 1, alarm_for(f, 0));
+			fake_tick(f);
+		}
+		served = fake_heard(a)->ticks;
+		assert_in_range(served, last_ns / ATTACHED_TICK_NS / 2,
+				(f->now_ns - began) / ATTACHED_TICK_NS + ATTACHED_TICK_BURST + 2);
+		fake_free(f);
+	}
+}
+
+/* Those who keep to the rate get each alarm at its time, close ones too. */
+static void alarms_close_to_each_other_come_on_time(void **unused)
+{
+	struct fake *f = fake_new(&(struct fake_config){.pcpus = 1, .scheduler = &baton_scheduler_probe});
+	struct attached *a = f->pool->attached[0];
+	uint64_t start = f->now_ns + MS;
+
+	for (unsigned i = 0; i < ATTACHED_TICK_BURST / 2; i++)
+		alarm_at(f, a, start + i);
+	for (unsigned i = 0; i < ATTACHED_TICK_BURST / 2; i++) {
+		assert_int_equal(alarm_for(f, 0), start + i);
+		f->now_ns = start + i;
+		fake_tick(f);
+		assert_int_equal(fake_heard(a)->ticks, i + 1);
+	}
 	fake_free(f);
 }
 
@@ -937,10 +1053,15 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(who_is_asking_already_is_not_kicked),
 	    cmocka_unit_test(only_the_active_policys_kicks_and_holds_have_effect),
 	    cmocka_unit_test(slices_are_brought_into_the_range_of_the_pool),
+	    cmocka_unit_test(a_waiting_vcpu_is_announced_again_when_its_affinity_changes),
+	    cmocka_unit_test(a_vcpu_that_runs_where_it_no_longer_may_is_kicked),
+	    cmocka_unit_test(a_vcpu_must_be_allowed_somewhere),
 	    cmocka_unit_test(alarms_come_in_order_and_coinciding_ones_once),
 	    cmocka_unit_test(alarms_that_fell_due_together_are_one_tick),
 	    cmocka_unit_test(a_shadows_alarms_come_too),
 	    cmocka_unit_test(an_alarm_that_a_tick_asks_for_comes),
+	    cmocka_unit_test(ticks_that_ask_for_the_next_at_once_do_not_keep_a_loop_busy),
+	    cmocka_unit_test(alarms_close_to_each_other_come_on_time),
 	    cmocka_unit_test(an_earlier_alarm_kicks_the_loop_that_waits_for_it),
 	    cmocka_unit_test(alarms_beyond_the_limit_are_counted),
 	    cmocka_unit_test(a_full_pool_says_so),

@@ -76,6 +76,17 @@ static void remove_vcpu(struct world *w, uint32_t v)
 	w->vcpus_of[vm]--;
 }
 
+static void change_affinity(struct world *w, uint32_t v)
+{
+	uint64_t all = (UINT64_C(1) << w->f->pool->pcpu_count) - 1;
+	uint64_t set[BATON_PCPUS_MAX / 64] = {fake_random(&w->random) & all};
+	uint64_t now = pool_enter(w->f->pool);
+
+	if (exists(w, v))
+		must(pool_vcpu_affinity(w->f->pool, v, set, now) == (set[0] ? 0 : -EINVAL));
+	pool_leave(w->f->pool);
+}
+
 static void change_wish(struct world *w, uint32_t vm)
 {
 	uint64_t now = pool_enter(w->f->pool);
@@ -169,6 +180,10 @@ void world_event(struct world *w)
 		break;
 	case 11:
 		fake_tick(w->f);
+		break;
+	case 12:
+		if (world_random(w, 4) == 0)
+			change_affinity(w, v);
 		break;
 	default:
 		if (world_random(w, 2))
