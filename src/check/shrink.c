@@ -191,14 +191,26 @@ static bool plain_vm(struct trial *t, const struct verdict *v, enum property p, 
 }
 
 /* The numbers of things are not dense: so many are tried before a kind of step is given up. */
-static const struct {
+struct kind_of_step {
 	step change;
 	uint32_t numbers;
-} steps[] = {
-    {end_early, 1},  {halve, 1},	{drop_act, TRIAL_ACTS_MAX}, {drop_handover, 2},
-    {drop_vm, 16},   {one_program, 16}, {fewer_phases, 64},	    {plain_behaviour, 256},
-    {plain_vm, 112}, {fewer_vcpus, 16}, {fewer_pcpus, 1},	    {drop_param, TRIAL_PARAMS_MAX},
 };
+
+static const struct kind_of_step to_less[] = {
+    {drop_act, TRIAL_ACTS_MAX},
+    {drop_handover, 2},
+    {drop_vm, 16},
+    {one_program, 16},
+    {fewer_phases, 64},
+    {plain_behaviour, 256},
+    {plain_vm, 112},
+    {fewer_vcpus, 16},
+    {fewer_pcpus, 1},
+    {drop_param, TRIAL_PARAMS_MAX},
+};
+
+/* Afterwards: with less in it, a trial may need longer to fail. */
+static const struct kind_of_step to_shorter[] = {{end_early, 1}, {halve, 1}};
 
 /* ---- the search ---- */
 
@@ -212,16 +224,16 @@ struct search {
 };
 
 /* Takes the step when the property fails without that thing, too. */
-static bool try_step(struct search *s, step change, uint32_t n, bool *ret_there)
+static bool try_step(struct search *s, step change, uint32_t n)
 {
 	struct trial *t = trial_copy(*s->best);
 	struct trial_result *result = calloc(1, sizeof *result);
-	bool better;
+	bool better, there;
 
-	*ret_there = t && result && change(t, s->verdict, s->property, n);
-	better = *ret_there && s->left > 0 && s->run(s->ctx, t, result) >= 0 && !result->refused &&
+	there = t && result && change(t, s->verdict, s->property, n);
+	better = there && s->left > 0 && s->run(s->ctx, t, result) >= 0 && !result->refused &&
 		 result->of[s->property].failed;
-	s->left -= *ret_there && s->left > 0;
+	s->left -= there && s->left > 0;
 	if (better) {
 		*s->verdict = result->of[s->property];
 		trial_free(*s->best);
@@ -232,19 +244,27 @@ static bool try_step(struct search *s, step change, uint32_t n, bool *ret_there)
 	return better;
 }
 
-void shrink(struct trial **t, enum property p, uint32_t most, shrink_runner run, void *ctx, struct verdict *verdict)
+/* All steps of these kinds, until none helps any more. */
+static void take_steps(struct search *s, const struct kind_of_step *kinds, size_t count)
 {
-	struct search s = {.best = t, .verdict = verdict, .property = p, .left = most, .run = run, .ctx = ctx};
-	bool helped = true, there;
+	bool helped = true;
 
-	while (helped && s.left > 0) {
+	while (helped && s->left > 0) {
 		helped = false;
-		for (size_t k = 0; k < ARRAY_SIZE(steps); k++)
-			for (uint32_t n = 0; n < steps[k].numbers && s.left > 0;) {
-				if (try_step(&s, steps[k].change, n, &there))
+		for (size_t k = 0; k < count; k++)
+			for (uint32_t n = 0; n < kinds[k].numbers && s->left > 0;) {
+				if (try_step(s, kinds[k].change, n))
 					helped = true; /* the next thing has this number now */
 				else
 					n++;
 			}
 	}
+}
+
+void shrink(struct trial **t, enum property p, uint32_t most, shrink_runner run, void *ctx, struct verdict *verdict)
+{
+	struct search s = {.best = t, .verdict = verdict, .property = p, .left = most, .run = run, .ctx = ctx};
+
+	take_steps(&s, to_less, ARRAY_SIZE(to_less));
+	take_steps(&s, to_shorter, ARRAY_SIZE(to_shorter));
 }

@@ -2,9 +2,9 @@
 /*
  * shrink.h - makes a failing trial small: whatever can be left out, is, as long as the same property still fails.
  *
- * Steps, from the coarsest to the finest, again and again until none of them helps: end the trial where it fails, leave out
- * acts of the operator, VMs, vCPUs, phases, parameters, pCPUs; make behaviours plain, wishes the usual ones. What is left
- * is rarely more than two or three VMs.
+ * Steps, again and again until none of them helps: leave out acts of the operator, VMs, vCPUs, phases, parameters, pCPUs;
+ * make behaviours plain, wishes the usual ones; end the trial where it fails. What is left is rarely more than two or three
+ * VMs.
  */
 #ifndef CHECK_SHRINK_H
 #define CHECK_SHRINK_H
