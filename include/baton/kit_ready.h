@@ -90,6 +90,8 @@ static inline uint32_t kit_ready_first(struct baton_region *r, struct kit_ready 
 				       int64_t away, uint32_t except, int64_t *ret_key);
 /* The first of all, wherever it may run; BATON_NONE when nobody waits. */
 static inline uint32_t kit_ready_least(struct baton_region *r, struct kit_ready *q, size_t at);
+/* The same with its key; KIT_NO_ENTRY, whose key is INT64_MAX, when nobody waits. */
+static inline struct kit_entry kit_ready_least_entry(struct baton_region *r, struct kit_ready *q, size_t at);
 /* Does anybody wait who may run on pcpu? */
 static inline int kit_ready_wanted(struct baton_region *r, struct kit_ready *q, size_t at, uint32_t pcpu);
 
@@ -523,16 +525,21 @@ static inline uint32_t kit_ready_first(struct baton_region *r, struct kit_ready 
 	return kit_entry_vcpu(best);
 }
 
-static inline uint32_t kit_ready_least(struct baton_region *r, struct kit_ready *q, size_t at)
+static inline struct kit_entry kit_ready_least_entry(struct baton_region *r, struct kit_ready *q, size_t at)
 {
 	struct kit_entry e = kit_entry_least(kit_winner_(q, BATON_NONE), kit_home_first_(q, KIT_NOWHERE, BATON_NONE));
 	uint32_t n = q->root;
 
 	if (n == 0)
-		return kit_entry_vcpu(e);
+		return e;
 	while (kit_pin_(r, at, n)->left != 0)
 		n = kit_pin_(r, at, n)->left;
-	return kit_entry_vcpu(kit_entry_least(e, kit_pin_(r, at, n)->entry));
+	return kit_entry_least(e, kit_pin_(r, at, n)->entry);
+}
+
+static inline uint32_t kit_ready_least(struct baton_region *r, struct kit_ready *q, size_t at)
+{
+	return kit_entry_vcpu(kit_ready_least_entry(r, q, at));
 }
 
 static inline int kit_ready_wanted(struct baton_region *r, struct kit_ready *q, size_t at, uint32_t pcpu)

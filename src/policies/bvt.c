@@ -210,10 +210,16 @@ static uint64_t warp_left(const struct bvt_account *a, const struct baton_vm *vm
 	return a->warp_used_ns < vm->warp_limit_ns ? vm->warp_limit_ns - a->warp_used_ns : 0;
 }
 
+/* What running for `ns` adds to A, times the weight. */
+static uint64_t units(const struct bvt_account *a, uint64_t ns)
+{
+	return (ns < LONGEST_NS ? ns : LONGEST_NS) * K + a->rest;
+}
+
 /* Charges a for having run `ns` until `now`; a warp whose limit was reached meanwhile has ended. */
 static void pay(struct bvt_account *a, const struct baton_vm *vm, uint64_t ns, uint64_t now)
 {
-	uint64_t sum = (ns < LONGEST_NS ? ns : LONGEST_NS) * K + a->rest;
+	uint64_t sum = units(a, ns);
 
 	a->service_ns += ns;
 	a->avt += (int64_t)(sum / a->weight);
@@ -242,15 +248,16 @@ static struct bvt_account account_at(struct baton_region *r, uint32_t v, uint64_
 static int64_t least_a(struct baton_region *r, uint64_t now)
 {
 	struct bvt_pool *q = bvt_pool(r);
-	uint32_t v = kit_ready_least(r, &q->plain, PIN), p = kit_entry_vcpu(kit_tournament_winner(&q->least));
-	int64_t least = v == BATON_NONE ? INT64_MAX : kit_ready_key(r, &q->plain, PIN, v), a;
+	int64_t least = kit_ready_least_entry(r, &q->plain, PIN).key, a;
+	uint32_t v = kit_heap_top(&q->warped_by_a), p = kit_entry_vcpu(kit_tournament_winner(&q->least));
+	const struct bvt_vcpu *s;
 
-	v = kit_heap_top(&q->warped_by_a);
 	if (v != BATON_NONE && kit_node(r, BY_A, v)->key < least)
 		least = kit_node(r, BY_A, v)->key;
-	if (p == BATON_NONE || kit_tournament_winner(&q->least).key >= least)
+	if (kit_tournament_winner(&q->least).key >= least)
 		return least;
-	a = account_at(r, q->running[p] - 1, now).avt;
+	s = bvt_vcpu(r, q->running[p] - 1);
+	a = s->a.avt + (int64_t)(units(&s->a, now - s->from_ns) / s->a.weight);
 	least = a < least ? a : least;
 	a = kit_tournament_if(&q->least, p, KIT_NO_ENTRY).key; /* of the others that run */
 	return a < least ? a : least;
@@ -282,12 +289,16 @@ static void enqueue(struct baton_region *r, uint32_t v, uint64_t seq)
 static int dequeue(struct baton_region *r, uint32_t v)
 {
 	struct bvt_pool *q = bvt_pool(r);
-	int waited = waits(r, v);
 
-	kit_ready_remove(r, &q->plain, PIN, v);
+	if (kit_ready_has(&q->plain, v)) {
+		kit_ready_remove(r, &q->plain, PIN, v);
+		return 1;
+	}
+	if (!kit_ready_has(&q->warped, v))
+		return 0;
 	kit_ready_remove(r, &q->warped, PIN, v);
 	kit_heap_remove(r, &q->warped_by_a, BY_A, v);
-	return waited;
+	return 1;
 }
 
 /* By how much a vCPU counts as later away from home. */
@@ -350,13 +361,14 @@ static uint64_t until_before(struct baton_region *r, uint32_t pcpu, uint32_t v, 
 	return t > ran ? t - ran : 0;
 }
 
-/* How far ahead the vCPU that runs on pcpu is, in a measure that does not change while it runs; INT64_MIN for nobody. */
+/* How far ahead the vCPU that runs on pcpu is, in a measure that does not change while it runs. */
 static int64_t lead(struct bvt_pool *q, uint32_t pcpu)
 {
-	return q->running[pcpu] == 0 ? INT64_MIN : -kit_tournament_at(&q->ahead, pcpu).key;
+	return -kit_tournament_at(&q->ahead, pcpu).key;
 }
 
-/* The pCPU that is to make room for v, which waits: BATON_NONE when nobody runs where it may run. */
+/* The pCPU that is to make room for v, which waits. BATON_NONE when nobody runs where it may run, or when the pCPU that was
+ * most ahead is between two vCPUs: it is about to ask, or idle. */
 static uint32_t rival(struct baton_region *r, uint32_t v)
 {
 	struct bvt_pool *q = bvt_pool(r);
@@ -368,7 +380,7 @@ static uint32_t rival(struct baton_region *r, uint32_t v)
 	    (best == BATON_NONE || lead(q, home) + away(r) >= lead(q, best)))
 		return home;
 	if (best != BATON_NONE)
-		return best;
+		return q->running[best] != 0 ? best : BATON_NONE;
 	for (uint32_t p = 0; p < r->pcpu_slots && looked < RIVALS; p++) {
 		if (q->running[p] == 0 || !baton_allowed(r, v, p))
 			continue;
@@ -494,8 +506,7 @@ static void runs_no_more(struct baton_region *r, uint32_t v)
 		return;
 	q->running[pcpu] = 0;
 	kit_idle_stop(&q->idle, pcpu);
-	kit_tournament_set(&q->least, pcpu, KIT_NO_ENTRY);
-	kit_tournament_set(&q->ahead, pcpu, KIT_NO_ENTRY);
+	kit_tournament_set(&q->least, pcpu, KIT_NO_ENTRY); /* what it was ahead is left there: see rival */
 	kit_due_never(&q->due, pcpu);
 }
 
