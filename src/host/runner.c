@@ -8,14 +8,18 @@
 #include "base/log.h"
 #include "host/internal.h"
 
-/* For the signal handler: the vCPU that this thread enters next. */
+/* For the signal handler: the vCPU that this thread enters next; has its timer fired since it was armed? */
 static _Thread_local struct kvm_run *volatile entering;
+static _Thread_local volatile sig_atomic_t timer_fired;
 
-static void on_kick(int signal)
+static void on_kick(int signal, siginfo_t *info, void *context)
 {
 	struct kvm_run *run = entering;
 
 	(void)signal;
+	(void)context;
+	if (info->si_code == SI_TIMER)
+		timer_fired = 1;
 	if (run)
 		__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_RELAXED);
 }
@@ -67,7 +71,7 @@ static void *runner_thread(void *ctx)
 
 int runner_start(struct runner *r, struct host *h, struct error *e)
 {
-	struct sigaction action = {.sa_handler = on_kick};
+	struct sigaction action = {.sa_sigaction = on_kick, .sa_flags = SA_SIGINFO};
 	struct sched_param fifo = {.sched_priority = 10};
 	int code;
 
@@ -123,10 +127,12 @@ void runner_arm(struct runner *r, uint64_t deadline_ns, uint64_t now)
 {
 	struct itimerspec at = {.it_value = timespec_from_ns(deadline_ns)};
 
-	if (r->armed_ns > now && r->armed_ns <= deadline_ns)
+	/* `now` may lie a little back: a timer that has fired since must not be taken for one that is going to. */
+	if (!timer_fired && r->armed_ns > now && r->armed_ns <= deadline_ns)
 		return;
 	if (deadline_ns == TIME_NEVER)
 		return; /* an old setting may fire once more */
+	timer_fired = 0;
 	timer_settime(r->timer, TIMER_ABSTIME, &at, NULL);
 	r->armed_ns = deadline_ns;
 }
