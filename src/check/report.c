@@ -66,6 +66,15 @@ static void print_row(const struct check_report *r, enum property p, FILE *out)
 	fputc('\n', out);
 }
 
+/* The command that shows the example: its parameters go behind the policy. */
+static void print_replay(const struct trial *t, const char *given, const char *example, FILE *out)
+{
+	fprintf(out, "  see it: baton sim run --policy %s", given);
+	for (uint32_t i = 0; i < t->param_count; i++)
+		fprintf(out, "%c%s=%" PRId64, i == 0 ? ':' : ',', t->params[i].name, t->params[i].value);
+	fprintf(out, " %s\n", example);
+}
+
 static void print_failure(const struct check_report *r, enum property p, const char *given, const char *example,
 			  FILE *out)
 {
@@ -79,8 +88,8 @@ static void print_failure(const struct check_report *r, enum property p, const c
 	example_conditions(x->example, r->subject, conditions, sizeof conditions);
 	if (conditions[0] != '\0')
 		fprintf(out, "  with: %s\n", conditions);
-	if (example && conditions[0] == '\0')
-		fprintf(out, "  see it: baton sim run --policy %s %s\n", given, example);
+	if (example && x->example->act_count == 0 && x->example->handover_ns == 0)
+		print_replay(x->example, given, example, out);
 	else if (example)
 		fprintf(out, "  its workload: %s\n", example);
 	fprintf(out, "  again: baton sched check %s --seed %" PRIu64 " --runs 1\n", given, x->example->number);
