@@ -47,7 +47,7 @@ static struct workload *mixture(struct size size)
 	if (!w)
 		return NULL;
 	w->pcpus = size.pcpus;
-	w->duration_ns = WORKLOAD_DURATION_MAX;
+	w->duration_ns = 100000 * NSEC_PER_SEC; /* more than will ever be simulated */
 	if (!add_vms(w, "compute", size.vcpus / 2, &compute) || !add_vms(w, "io", size.vcpus - size.vcpus / 2, &io))
 		return workload_free(w);
 	return w;

@@ -3,7 +3,7 @@
  * engine.c - virtual time: the next thing that is due, one after the other, and what the pool is told of it.
  *
  * Due are: a vCPU's own timers (it wakes, its phase ends, its VM comes or goes), an alarm of a scheduler, a pCPU (the
- * slice or the work of who runs there ends, or a kick arrives), a planned change, a sample for the statistics. At equal
+ * slice or the work of who runs there ends, or a kick arrives), a sample for the statistics, a planned change. At equal
  * times they come in this order, and pCPUs and vCPUs by number: so a run depends on its inputs alone.
  *
  * The engine plays the part of the monitor's run loops (src/host/loop.c): each event takes the pool's lock as a run loop

@@ -214,6 +214,9 @@ int workload_check(const struct workload *w, struct error *e)
 		return error_set(e, -EINVAL, "duration must be 1 us to 1,000,000 s");
 	if (w->window_ns > 0 && w->window_ns < 10 * NSEC_PER_USEC)
 		return error_set(e, -EINVAL, "window must be at least 10 us, or 0 for none");
+	if (w->window_ns > 0 && w->duration_ns / w->window_ns > WORKLOAD_WINDOWS_MAX)
+		return error_set(e, -EINVAL, "window is too short for that duration: there are at most %d windows",
+				 WORKLOAD_WINDOWS_MAX);
 	if (w->kick_ns > NSEC_PER_SEC || w->switch_ns > NSEC_PER_SEC || w->migration_ns > NSEC_PER_SEC)
 		return error_set(e, -EINVAL, "costs must not be above 1 s");
 	if (w->slice_min_ns > WORKLOAD_DURATION_MAX || w->slice_max_ns > WORKLOAD_DURATION_MAX ||

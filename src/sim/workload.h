@@ -17,6 +17,7 @@
 
 #define WORKLOAD_VCPUS_MAX    (UINT32_C(1) << 18)
 #define WORKLOAD_NAME_MAX     48
+#define WORKLOAD_WINDOWS_MAX  1000000
 #define WORKLOAD_DURATION_MAX (UINT64_C(1000000) * NSEC_PER_SEC)
 
 /* A length of time, fixed or drawn anew each time. Never longer than WORKLOAD_DURATION_MAX. */

@@ -91,6 +91,9 @@ static const char *const wrong_files[][2] = {
     {"{\"pcpus\": 1,\n\"duration\": \"1s\",\n\"costs\": {\"kick\": \"2s\"},\n\"vms\": [{\"name\": \"a\", "
      "\"behaviour\": {\"kind\": \"compute\"}}]}",
      "costs must not be above 1 s"},
+    {"{\"pcpus\": 1, \"duration\": \"1000s\", \"window\": \"10us\", \"vms\": [{\"name\": \"a\", \"behaviour\": "
+     "{\"kind\": \"compute\"}}]}",
+     "window is too short"},
     {VM("\"vcpus\": 1"), "f:2: vms[0]: needs either behaviour"},
     {VM("\"behaviour\": {}"), "f:2: vms[0].behaviour: kind is missing"},
     {VM("\"behaviour\": {\n\"kind\": \"dance\"}"), "f:3: vms[0].behaviour.kind: is no behaviour"},
