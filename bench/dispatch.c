@@ -11,6 +11,7 @@
  * on other CPUs meanwhile, which must be told when call sites are patched. The baseline is storing an identifier.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -154,10 +155,32 @@ struct caller {
 	pthread_t thread;
 };
 
+/* To the n-th CPU that this process may use: switcher and caller do not share one where there are two. */
+static void pin(int n)
+{
+	static cpu_set_t allowed; /* of the process, before anybody was pinned */
+	cpu_set_t one;
+
+	if (CPU_COUNT(&allowed) == 0)
+		(void)sched_getaffinity(0, sizeof allowed, &allowed);
+	if (CPU_COUNT(&allowed) < 2)
+		return;
+	for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &allowed) || n-- > 0)
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		(void)sched_setaffinity(0, sizeof one, &one);
+		return;
+	}
+}
+
 static void *caller_thread(void *ctx)
 {
 	struct caller *c = ctx;
 	uint64_t sum = 0;
+
+	pin(1);
 
 	while (!atomic_load_explicit(&c->stop, memory_order_relaxed)) {
 		sum += ask_by_way(c->t, 1, 100);
@@ -172,7 +195,7 @@ static double switch_cost(struct report *r, enum activation_way way, uint32_t re
 	struct activation *t = make(r, way, requesters, both);
 	struct caller c = {.t = t};
 	struct samples s = {0};
-	unsigned rounds = r->quick ? 200 : 2000, n = way == ACTIVATION_PATCHED ? 5 : 200;
+	unsigned rounds = r->quick ? 200 : 2000, n = way == ACTIVATION_PATCHED ? 5 : 2000;
 	double cost;
 
 	if (!t)
@@ -184,11 +207,13 @@ static double switch_cost(struct report *r, enum activation_way way, uint32_t re
 	while (caller && atomic_load(&c.asked) == 0)
 		;
 	for (unsigned round = 0; round < rounds; round++) {
-		uint64_t began = clock_now_ns();
+		uint64_t asked = atomic_load(&c.asked), began = clock_now_ns(), ended;
 
 		for (unsigned i = 0; i < n; i++)
 			activation_switch_to(t, (round * n + i) % 2);
-		samples_add(&s, (double)(clock_now_ns() - began) / (double)n);
+		ended = clock_now_ns();
+		if (!caller || atomic_load(&c.asked) != asked) /* else the caller's CPU was taken away from it */
+			samples_add(&s, (double)(ended - began) / (double)n);
 	}
 	if (caller) {
 		atomic_store(&c.stop, true);
@@ -232,6 +257,7 @@ int main(int argc, char **argv)
 		return status;
 	measure_ways(&r, 1);
 	measure_ways(&r, ASKED_IN_TURN);
+	pin(0);
 	measure_switches(&r);
 	return report_end(&r);
 }

@@ -40,6 +40,7 @@
  *	start(v, pcpu)              runnable -> running
  *	stop(v, pcpu, ran, why)     running -> runnable, or -> blocked when why is BATON_STOP_BLOCKED
  *	sleep(v)                    runnable -> blocked without having run (paused by the operator, for example)
+ *	sleep(v) wake(v)            at the same time: the affinity of v, which waits, was changed between the two
  *	retire(v)                   v is gone; its slot may be used again
  *
  * At admit a vCPU is blocked, runnable or running (a change of scheduler happens while guests run): treat a runnable one
@@ -306,7 +307,11 @@ struct baton_scheduler {
 
 /* ---- what a scheduler may ask of the monitor (its only imports) -------------------------------------------------- */
 
-/* Call tick at time t (once). A later alarm does not cancel an earlier one; identical times coincide. Shadows too. */
+/*
+ * Call tick at time t (once). A later alarm does not cancel an earlier one; identical times coincide. Shadows too. Ticks
+ * come no more often than every 10 us in the long run (100 may come at once); those beyond that are late. At most 1024
+ * alarms, and two per vCPU slot, may be set at a time.
+ */
 void baton_alarm(uint64_t t);
 
 /* Ask again on this pCPU as soon as possible. Noted but without effect from a shadow. */
