@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "control/path.h"
 #include "control/server.h"
+#include "sched/loader/announce.h"
 
 enum { EXIT_USAGE = 2 };
 
@@ -28,7 +29,7 @@ struct options {
 	char socket[256];
 	const char *cache, *state; /* as given; NULL: the default */
 	char cache_dir[PATH_MAX], state_dir[PATH_MAX];
-	bool verbose;
+	bool perf_map, verbose;
 };
 
 static const char help[] =
@@ -55,6 +56,7 @@ static const char help[] =
     "  --arena-slots N    scheduler images that fit at once (default: 4)\n"
     "  --max-vms N        VMs at once (default: 64)\n"
     "  --kvm PATH         KVM device (default: /dev/kvm)\n"
+    "  --perf-map         keep /tmp/perf-PID.map, so that perf names the functions of images\n"
     "  --verbose          say more\n"
     "  --help, --version\n"
     "\n"
@@ -155,6 +157,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		SLOTS,
 		VMS,
 		KVM,
+		PERF_MAP,
 		VERBOSE,
 		HELP,
 		VERSION
@@ -176,6 +179,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 	    {"arena-slots", required_argument, NULL, SLOTS},
 	    {"max-vms", required_argument, NULL, VMS},
 	    {"kvm", required_argument, NULL, KVM},
+	    {"perf-map", no_argument, NULL, PERF_MAP},
 	    {"verbose", no_argument, NULL, VERBOSE},
 	    {"help", no_argument, NULL, HELP},
 	    {"version", no_argument, NULL, VERSION},
@@ -248,6 +252,9 @@ static int parse_options(int argc, char **argv, struct options *o)
 			break;
 		case KVM:
 			o->monitor.kvm_path = optarg;
+			break;
+		case PERF_MAP:
+			o->perf_map = true;
 			break;
 		case VERBOSE:
 			o->verbose = true;
@@ -365,7 +372,9 @@ int main(int argc, char **argv)
 	sigaddset(&ends, SIGTERM);
 	sigaddset(&ends, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &ends, NULL); /* every later thread inherits it: only the signalfd hears them */
-	r = run(&o, &ends, &e);
+	r = o.perf_map ? announce_perf_map(&e) : 0;
+	if (r >= 0)
+		r = run(&o, &ends, &e);
 	if (r < 0) {
 		log_error("%s", e.text[0] ? e.text : strerror(-r));
 		return EXIT_FAILURE;

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "sched/loader/announce.h"
 #include "sched/loader/elffile.h"
 #include "sched/loader/symbols.h"
 #include "sched/loader/table.h"
@@ -25,6 +26,7 @@ struct image {
 	struct table_range range[ELF_SEGMENTS_MAX];
 	unsigned range_count;
 	struct symbols *symbols;
+	struct announcement *announcement; /* NULL: debuggers do not know it */
 
 	char *source;
 	size_t size;
@@ -44,6 +46,7 @@ struct image *image_ref(struct image *image)
 
 static struct image *image_free(struct image *image)
 {
+	announce_remove(image->announcement);
 	if (image->has_slot)
 		arena_release(image->arena, &image->slot);
 	symbols_free(image->symbols);
@@ -278,6 +281,8 @@ int image_load(struct arena *arena, const void *bytes, size_t size, const char *
 	r = table_check(image->scheduler, &bounds, source.text, e);
 	if (r < 0)
 		return r;
+	/* An image that debuggers do not know of is as good as any other. */
+	(void)announce_add(image->scheduler->name, image->slot.base, f.span, image->symbols, &image->announcement);
 	*ret = take_ptr(image);
 	return 0;
 }

@@ -101,3 +101,12 @@ const char *symbols_find(const struct symbols *s, uint32_t offset, uint32_t *ret
 	*ret_inside = offset - s->entry[low - 1].start;
 	return s->names + s->entry[low - 1].name;
 }
+
+const char *symbols_at(const struct symbols *s, uint32_t i, uint32_t *ret_start, uint32_t *ret_end)
+{
+	if (i >= s->count)
+		return NULL;
+	*ret_start = s->entry[i].start;
+	*ret_end = s->entry[i].end;
+	return s->names + s->entry[i].name;
+}

@@ -18,4 +18,7 @@ struct symbols *symbols_free(struct symbols *s);
  * Async-signal-safe. */
 const char *symbols_find(const struct symbols *s, uint32_t offset, uint32_t *ret_inside);
 
+/* The i-th function, ascending by start; its name, or NULL behind the last one. Offsets as in symbols_find. */
+const char *symbols_at(const struct symbols *s, uint32_t i, uint32_t *ret_start, uint32_t *ret_end);
+
 #endif

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "sched/loader/announce.h"
 #include "sched/loader/arena.h"
 #include "sched/loader/elffile.h"
 #include "sched/loader/image.h"
@@ -639,6 +640,80 @@ static void test_forged_symbols_and_relocations_are_refused(void **state)
 	      relocation(&f, DT_JMPREL, R_X86_64_JUMP_SLOT)->r_info = ELF64_R_INFO(0, R_X86_64_JUMP_SLOT));
 }
 
+/* ---- debuggers and profilers ----------------------------------------------------------------------------------- */
+
+/* gdb's JIT interface, as its manual has it. */
+struct jit_code_entry {
+	struct jit_code_entry *next, *prev;
+	const char *file;
+	uint64_t size;
+};
+extern struct {
+	uint32_t version, action;
+	struct jit_code_entry *relevant, *first;
+} __jit_debug_descriptor;
+
+/* The address of a function in the files that gdb is given; 0: not there. */
+static uint64_t announced_address(const char *wanted)
+{
+	for (const struct jit_code_entry *e = __jit_debug_descriptor.first; e; e = e->next) {
+		const Elf64_Ehdr *h = (const void *)e->file;
+		const Elf64_Shdr *sections = (const void *)(e->file + h->e_shoff);
+		const Elf64_Shdr *symbols = &sections[2], *names = &sections[symbols->sh_link];
+
+		assert_memory_equal(h->e_ident, ELFMAG, SELFMAG);
+		assert_true(names->sh_offset + names->sh_size == e->size && symbols->sh_type == SHT_SYMTAB);
+		for (uint64_t i = 0; i < symbols->sh_size / sizeof(Elf64_Sym); i++) {
+			const Elf64_Sym *symbol = (const Elf64_Sym *)(const void *)(e->file + symbols->sh_offset) + i;
+
+			assert_true(symbol->st_name < names->sh_size);
+			if (strcmp(e->file + names->sh_offset + symbol->st_name, wanted) == 0)
+				return symbol->st_value;
+		}
+	}
+	return 0;
+}
+
+static bool perf_knows(const char *wanted)
+{
+	char path[64], line[256];
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)getpid());
+	f = fopen(path, "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		found |= strstr(line, wanted) != NULL;
+	fclose(f);
+	return found;
+}
+
+static void test_debuggers_and_profilers_know_the_functions_while_loaded(void **state)
+{
+	_cleanup_file_ struct file f = read_fixture("smallest"), stripped = read_fixture("stripped");
+	struct arena *a = new_arena();
+	struct image *image = NULL, *other = NULL;
+	char path[64];
+
+	assert_int_equal(announce_perf_map(NULL), 0);
+	assert_int_equal(load(a, &f, &image, NULL), 0);
+	assert_int_equal(load(a, &stripped, &other, NULL), 0);
+	assert_int_equal(announced_address("smallest_choose"), (uintptr_t)image_scheduler(image)->choose);
+	assert_true(perf_knows("smallest.baton:smallest_choose"));
+	image_unref(image);
+	assert_int_equal(announced_address("smallest_choose"), 0);
+	assert_false(perf_knows("smallest_choose"));
+	image_unref(other);
+	assert_null(__jit_debug_descriptor.first);
+	arena_free(a);
+	snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)getpid());
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(symlink("/dev/null", path), 0); /* somebody else's idea */
+	assert_true(announce_perf_map(NULL) < 0);
+	assert_int_equal(unlink(path), 0);
+}
+
 /* The table in the file; its pointers are filled in by relocation only. */
 static struct baton_scheduler *table(struct file *f)
 {
@@ -802,6 +877,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(test_forged_tables_are_refused),
 	    cmocka_unit_test(test_images_cut_off_anywhere_are_refused),
 	    cmocka_unit_test(test_damage_of_any_byte_is_refused_or_harmless),
+	    cmocka_unit_test(test_debuggers_and_profilers_know_the_functions_while_loaded),
 	    cmocka_unit_test(test_messages_hold_no_control_characters),
 	    cmocka_unit_test(test_messages_name_the_file_also_behind_a_long_path),
 	};
