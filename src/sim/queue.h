@@ -15,14 +15,11 @@
 #include "base/base.h"
 #include "base/clock.h"
 
-struct queue_entry {
-	uint64_t time_ns;
-	uint32_t id;
-	uint32_t reserved;
-};
+/* Time above, number below: both are compared at once. */
+typedef unsigned __int128 queue_key;
 
 struct queue {
-	struct queue_entry *heap;
+	queue_key *heap;
 	uint32_t *place; /* of timer id in the heap, plus one; 0 = not set */
 	uint32_t count, size;
 };
@@ -45,78 +42,74 @@ static inline void queue_release(struct queue *q)
 /* The earliest time; TIME_NEVER when no timer is set. */
 static inline uint64_t queue_time(const struct queue *q)
 {
-	return q->count > 0 ? q->heap[0].time_ns : TIME_NEVER;
+	return q->count > 0 ? (uint64_t)(q->heap[0] >> 64) : TIME_NEVER;
 }
 
 /* Whose time that is; only when one is set. */
 static inline uint32_t queue_first(const struct queue *q)
 {
-	return q->heap[0].id;
+	return (uint32_t)q->heap[0];
 }
 
-static inline bool queue_before(const struct queue_entry *a, const struct queue_entry *b)
+static inline void queue_put_(struct queue *q, uint32_t i, queue_key key)
 {
-	return a->time_ns != b->time_ns ? a->time_ns < b->time_ns : a->id < b->id;
+	q->heap[i] = key;
+	q->place[(uint32_t)key] = i + 1;
 }
 
-static inline void queue_put_(struct queue *q, uint32_t i, struct queue_entry entry)
-{
-	q->heap[i] = entry;
-	q->place[entry.id] = i + 1;
-}
-
-static inline void queue_up_(struct queue *q, uint32_t i, struct queue_entry entry)
+/* The key's way up from i, which is free. */
+static inline void queue_up_(struct queue *q, uint32_t i, queue_key key)
 {
 	for (uint32_t parent; i > 0; i = parent) {
 		parent = (i - 1) / 4;
-		if (!queue_before(&entry, &q->heap[parent]))
+		if (key >= q->heap[parent])
 			break;
 		queue_put_(q, i, q->heap[parent]);
 	}
-	queue_put_(q, i, entry);
+	queue_put_(q, i, key);
 }
 
-static inline void queue_down_(struct queue *q, uint32_t i, struct queue_entry entry)
+/* The key's way down from i, which is free: the least children move up as far as there are any, then the key goes up from
+ * the bottom. It belongs there nearly always, since whoever was due has its next time later than most. */
+static inline void queue_down_(struct queue *q, uint32_t i, queue_key key)
 {
-	for (;;) {
-		uint32_t child = 4 * i + 1, end = MIN(child + 4, q->count), least = child;
+	uint32_t child;
 
-		if (child >= q->count)
-			break;
+	while ((child = 4 * i + 1) < q->count) {
+		uint32_t least = child, end = MIN(child + 4, q->count);
+
 		while (++child < end)
-			if (queue_before(&q->heap[child], &q->heap[least]))
-				least = child;
-		if (!queue_before(&q->heap[least], &entry))
-			break;
+			least = q->heap[child] < q->heap[least] ? child : least;
 		queue_put_(q, i, q->heap[least]);
 		i = least;
 	}
-	queue_put_(q, i, entry);
+	queue_up_(q, i, key);
 }
 
 /* Sets timer id to time_ns, whatever it was set to before; TIME_NEVER takes it out. */
 static inline void queue_set(struct queue *q, uint32_t id, uint64_t time_ns)
 {
 	uint32_t i = q->place[id];
-	struct queue_entry entry = {.time_ns = time_ns, .id = id}, moved;
+	queue_key key = (queue_key)time_ns << 64 | id;
 
 	if (i == 0) {
 		if (time_ns != TIME_NEVER)
-			queue_up_(q, q->count++, entry);
+			queue_up_(q, q->count++, key);
 		return;
 	}
 	i--;
 	if (time_ns == TIME_NEVER) {
 		q->place[id] = 0;
-		moved = q->heap[--q->count];
-		if (moved.id == id)
+		key = q->heap[--q->count];
+		if ((uint32_t)key == id)
 			return;
-		entry = moved;
+	} else if (key == q->heap[i]) {
+		return;
 	}
-	if (i > 0 && queue_before(&entry, &q->heap[(i - 1) / 4]))
-		queue_up_(q, i, entry);
+	if (i > 0 && key < q->heap[(i - 1) / 4])
+		queue_up_(q, i, key);
 	else
-		queue_down_(q, i, entry);
+		queue_down_(q, i, key);
 }
 
 #endif
