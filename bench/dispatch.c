@@ -27,7 +27,7 @@ struct counted {
 	uint64_t asked;
 };
 
-static __attribute__((noinline, noclone)) struct answer answer_a(void *scheduler, uint32_t subject, uint64_t now)
+static __attribute__((noinline)) struct answer answer_a(void *scheduler, uint32_t subject, uint64_t now)
 {
 	struct counted *c = scheduler;
 
@@ -35,7 +35,7 @@ static __attribute__((noinline, noclone)) struct answer answer_a(void *scheduler
 	return (struct answer){.owner = subject, .slice_ns = now};
 }
 
-static __attribute__((noinline, noclone)) struct answer answer_b(void *scheduler, uint32_t subject, uint64_t now)
+static __attribute__((noinline)) struct answer answer_b(void *scheduler, uint32_t subject, uint64_t now)
 {
 	struct counted *c = scheduler;
 
