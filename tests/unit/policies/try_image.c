@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * try_image.c - loads image files with Baton's own loader and lets each decide for a while in the world of harness.h.
- * What is linked in as well (rr, bvt) runs beside its image, never decides, and must end with the same state, byte for
+ * What is linked in as well runs beside its image, never decides, and must end with the same state, byte for
  * byte. Exit status 0: all are sound.
  *
  *	try-image FILE...
@@ -20,7 +20,9 @@ static void state_is_the_same(struct world *w)
 
 static void let_it_decide(const struct baton_scheduler *ops)
 {
-	static const struct baton_scheduler *const built_in[] = {&baton_scheduler_rr, &baton_scheduler_bvt};
+	static const struct baton_scheduler *const built_in[] = {&baton_scheduler_rr,	&baton_scheduler_bvt,
+								 &baton_scheduler_fair, &baton_scheduler_edf,
+								 &baton_scheduler_gang, &baton_scheduler_partition};
 	struct behaviour sleeps = {.run_ns = 300 * US, .then = BATON_STOP_BLOCKED, .block_ns = 5 * MS, .vary = true},
 			 computes = {.run_ns = 20 * MS, .then = BATON_STOP_BLOCKED, .block_ns = 30 * MS, .vary = true};
 	struct world *w = world_new(1, 2);
