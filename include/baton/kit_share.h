@@ -147,10 +147,24 @@ static inline void kit_account_weigh(struct kit_shares *q, struct kit_account *a
 	kit_count_(q, a, 1);
 }
 
+/* V, but not far from the start of a request that is served now: for accounts that do not count in V. */
+static inline int64_t kit_shares_near(const struct kit_shares *q, const struct kit_account *a, int64_t start)
+{
+	int64_t least = start - KIT_DEBTS * a->slice, most = start + KIT_DEBTS * a->slice;
+
+	return q->base < least ? least : q->base > most ? most : q->base;
+}
+
+/* The latest that a request of the account starts, so that nobody waits longer for a debt that V is slow to work off. */
+static inline int64_t kit_account_latest(const struct kit_account *a, int64_t here)
+{
+	return here + a->slice * KIT_DEBTS * (int64_t)a->members;
+}
+
 /* One more vCPU of it runs or waits. The first one: `here` is the V that it is placed by, `counts` whether it counts. */
 static inline void kit_account_enter(struct kit_shares *q, struct kit_account *a, int64_t here, int counts)
 {
-	int64_t most = here + a->slice * KIT_DEBTS * (int64_t)a->members;
+	int64_t most = kit_account_latest(a, here);
 
 	if (a->active++ > 0)
 		return;

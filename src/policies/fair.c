@@ -149,14 +149,10 @@ static int64_t here(struct baton_region *r, uint32_t v, const struct kit_account
 {
 	struct fair_pool *q = fair_pool(r);
 	uint32_t running;
-	int64_t start;
 
 	if (!kit_pinned(r, v) || (running = q->on[kit_pinned_home(r, v)]) == 0)
 		return q->shares.base;
-	start = fair_vcpu(r, running - 1)->q.start;
-	if (q->shares.base > start + KIT_DEBTS * a->slice)
-		return start + KIT_DEBTS * a->slice;
-	return q->shares.base < start - KIT_DEBTS * a->slice ? start - KIT_DEBTS * a->slice : q->shares.base;
+	return kit_shares_near(&q->shares, a, fair_vcpu(r, running - 1)->q.start);
 }
 
 /* ---- requests ---- */
@@ -210,6 +206,14 @@ static void dequeue(struct baton_region *r, uint32_t v)
 	kit_ready_remove(r, &fair_pool(r)->early, PIN, v);
 }
 
+/* Where the request of a woken vCPU starts: at x, which may be far from here when others of its account run elsewhere. */
+static int64_t woken_start(struct baton_region *r, uint32_t v, const struct kit_account *a)
+{
+	int64_t latest = kit_account_latest(a, here(r, v, a));
+
+	return a->x < latest ? a->x : latest;
+}
+
 /* v runs or waits from now on. */
 static void begin(struct baton_region *r, uint32_t v, uint64_t now)
 {
@@ -217,7 +221,7 @@ static void begin(struct baton_region *r, uint32_t v, uint64_t now)
 
 	kit_account_settle(&fair_pool(r)->shares, a, now);
 	kit_account_enter(&fair_pool(r)->shares, a, here(r, v, a), !kit_pinned(r, v));
-	ask_for(r, v, a->x, 1);
+	ask_for(r, v, woken_start(r, v, a), 1);
 }
 
 /* v neither runs nor waits from now on. */
@@ -370,6 +374,7 @@ static void fair_start(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64
 static int64_t after_the_next(struct baton_region *r, uint32_t pcpu, int64_t start)
 {
 	struct fair_pool *q = fair_pool(r);
+	int64_t latest;
 	uint32_t next;
 
 	if (start <= q->shares.base)
@@ -377,7 +382,10 @@ static int64_t after_the_next(struct baton_region *r, uint32_t pcpu, int64_t sta
 	if (kit_ready_first(r, &q->eligible, PIN, pcpu, 0, BATON_NONE, NULL) != BATON_NONE)
 		return start;
 	next = kit_ready_first(r, &q->early, PIN, pcpu, 0, BATON_NONE, NULL);
-	return next != BATON_NONE && fair_vcpu(r, next)->q.start > start ? fair_vcpu(r, next)->q.start : start;
+	if (next == BATON_NONE || fair_vcpu(r, next)->q.start <= start)
+		return start;
+	latest = kit_account_latest(account(r, next), start); /* it may be far ahead of all others */
+	return fair_vcpu(r, next)->q.start < latest ? fair_vcpu(r, next)->q.start : latest;
 }
 
 static void fair_stop(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t ran_ns, uint32_t why, uint64_t now)
@@ -610,8 +618,9 @@ static void take_owed(struct baton_region *r, uint32_t v, int64_t owed, uint64_t
 	kit_account_owe(&q->shares, a, owed); /* the vCPUs of a VM add to the one account, each its part */
 	if (!waited && s->on == 0)
 		return;
-	s->q.deadline += a->x - s->q.start;
-	s->q.start = a->x;
+	s->q.deadline -= s->q.start;
+	s->q.start = woken_start(r, v, a);
+	s->q.deadline += s->q.start;
 	if (s->on != 0)
 		note_deadline(q, s->on - 1, s->q.deadline);
 	if (!waited)

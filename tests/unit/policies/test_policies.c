@@ -134,7 +134,7 @@ static void for_each_seed(void (*run)(uint64_t seed))
 
 /* Those that serve any world: they refuse nobody, and withhold nobody without a cap. */
 static const struct baton_scheduler *const policies[] = {&baton_scheduler_rr, &baton_scheduler_bvt,
-							 &baton_scheduler_fair};
+							 &baton_scheduler_fair, &baton_scheduler_credit};
 #define POLICIES (sizeof policies / sizeof policies[0])
 
 /* Instances: two policies, perhaps the same, and their twins. Each seed takes another pair. */
