@@ -18,7 +18,7 @@
 static void exec_qemu(const struct qemu_config *c, int console)
 {
 	char machine[128], memory[32], vcpus[16], object[128];
-	const char *argv[32] = {PROGRAM,
+	const char *argv[64] = {PROGRAM,
 				"-M",
 				machine,
 				"-accel",
@@ -44,15 +44,18 @@ static void exec_qemu(const struct qemu_config *c, int console)
 				c->cmdline};
 	int nothing = open("/dev/null", O_RDWR);
 	cpu_set_t first;
+	size_t at = 24; /* the first free place of argv */
 
 	(void)snprintf(machine, sizeof machine, "%s%s", MACHINE, c->named_memory ? ",memory-backend=ram" : "");
 	(void)snprintf(memory, sizeof memory, "%ld", c->memory_mib);
 	(void)snprintf(vcpus, sizeof vcpus, "%u", c->vcpus);
 	(void)snprintf(object, sizeof object, "memory-backend-memfd,id=ram,size=%ldM", c->memory_mib);
 	if (c->named_memory) {
-		argv[24] = "-object";
-		argv[25] = object;
+		argv[at++] = "-object";
+		argv[at++] = object;
 	}
+	for (const char *const *more = c->more; more && *more && at < ARRAY_SIZE(argv) - 1; more++)
+		argv[at++] = *more;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	CPU_ZERO(&first);
 	CPU_SET(0, &first);
