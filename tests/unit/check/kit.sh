@@ -46,6 +46,8 @@ for cc in gcc clang; do
 	make -s -C turtle CC="$cc" CFLAGS='-O2 -Wall -Wextra -Wno-unused-parameter -Werror'
 	"$baton" sched info turtle/turtle.baton | grep -q '^turtle 0.1' || fail "info does not know its name"
 	"$try_image" turtle/turtle.baton
+	"$baton" sched check turtle/turtle.baton --runs 50 | grep -q '^nothing was found' ||
+		fail "the template does not pass its own check"
 done
 "$baton" sched new hare --dir turtle
 make -s -C turtle/hare BATON="$baton" all info >"$dir/out"
@@ -56,6 +58,19 @@ i = json.load(sys.stdin)
 assert i["name"] == "turtle" and i["abi"] == 1 and len(i["digest"]) == 64 and "choose" in i["ops"], i
 assert {"name": "slice_us", "scope": "pool", "unit": "us", "min": 100, "max": 1000000, "default": 5000}.items() \
     <= i["parameters"][0].items(), i'
+
+# One with a mistake: what fails is said, shrunk, and written to a file that the simulator reads.
+sed 's/turtle_wake(r, v, now);$/if (v != 1) &/' turtle/turtle.c >turtle/hare/hare.c
+sed -i 's/turtle/hare/g' turtle/hare/hare.c
+make -s -C turtle/hare
+! "$baton" sched check turtle/hare/hare.baton --runs 50 --out turtle/hare >"$dir/out" || fail "the mistake was not found"
+grep -q 'shares  *FAILED' "$dir/out" || fail "the mistake did not show in the shares: $(cat "$dir/out")"
+"$baton" sim run --policy turtle/hare/hare.baton turtle/hare/hare-shares.json >/dev/null || fail "the example is not read"
+"$baton" sched check turtle/hare/hare.baton --first --json --runs 50 --out turtle/hare >"$dir/out" || :
+python3 -c 'import json, sys; assert json.load(open(sys.argv[1]))["passed"] is False' "$dir/out"
+refuses "did you mean 'shares'" "$baton" sched check rr --skip shars
+refuses 'not a whole number' "$baton" sched check rr --runs 0
+refuses 'No such file' "$baton" sched check ./nothing.baton
 
 # What does not work says why, in one line, and leaves nothing behind.
 refuses 'there already' "$baton" sched new turtle
