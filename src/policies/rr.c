@@ -109,13 +109,18 @@ static void dequeue(struct baton_region *r, uint32_t v)
 	kit_ready_remove(r, &rr_pool(r)->ready, PIN, v);
 }
 
+/* How many turns after the present one v's next one is. */
+static int64_t step(struct baton_region *r, uint32_t v)
+{
+	return baton_param(r, FAIR_VMS) ? rr_vm(r, v)->runnable : 1;
+}
+
 /* v has had its turn. */
 static void turn_is_over(struct baton_region *r, uint32_t v)
 {
 	struct rr_vcpu *s = rr_vcpu(r, v);
-	int64_t step = baton_param(r, FAIR_VMS) ? rr_vm(r, v)->runnable : 1;
 
-	s->turn = later(s->turn + step, rr_pool(r)->round - CLAIM);
+	s->turn = later(s->turn + step(r, v), rr_pool(r)->round - CLAIM);
 	s->used_ns = 0;
 }
 
@@ -147,9 +152,13 @@ static int32_t rr_attach(struct baton_region *r, uint64_t now)
 static void rr_wake(struct baton_region *r, uint32_t v, uint64_t now)
 {
 	struct rr_vcpu *s = rr_vcpu(r, v);
+	int64_t round = rr_pool(r)->round;
 
 	set_runnable(r, v, 1);
-	s->turn = later(s->turn, rr_pool(r)->round + 1);
+	/* It may have owed turns to a VM that has fewer runnable vCPUs by now. */
+	if (s->turn > round + step(r, v))
+		s->turn = round + step(r, v);
+	s->turn = later(s->turn, round + 1);
 	s->used_ns = 0;
 	s->waits_ns = now;
 	enqueue(r, v);

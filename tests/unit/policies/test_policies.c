@@ -377,6 +377,30 @@ static void test_rr_equal_vms(void **state)
 	for_each_seed(equal_vms);
 }
 
+/* A vCPU whose VM had many runnable ones when it blocked does not wait for their turns when it alone is left. */
+static void test_rr_turns_of_siblings_that_left(void **state)
+{
+	struct world *w = world_new(1, 1);
+	struct behaviour naps = {.run_ns = 500 * US, .then = BATON_STOP_BLOCKED, .block_ns = 5 * MS};
+	uint32_t many, napper;
+
+	world_set(w, world_attach(w, &baton_scheduler_rr, 1000), 1, 1);
+	world_vcpu(w, world_vm(w, 256, 0, 0, 0), (struct behaviour){0}, 0);
+	many = world_vm(w, 256, 0, 0, 0);
+	napper = world_vcpu(w, many, naps, 0);
+	for (int i = 0; i < 15; i++)
+		world_vcpu(w, many, (struct behaviour){0}, 0);
+	while (w->vcpus[napper].starts == 0 || w->vcpus[napper].state != BATON_VCPU_BLOCKED)
+		world_step(w);
+	for (uint32_t v = napper + 1; v <= napper + 15; v++)
+		world_pause(w, v, 10 * S);
+	while (w->vcpus[napper].starts < 2)
+		world_step(w);
+	/* One sibling ran and could not be paused: two turns of its VM, each behind one of the other's. */
+	assert_true(w->vcpus[napper].last_latency_ns <= 4 * MS);
+	world_free(w);
+}
+
 static void test_rr_disturbance_costs_no_turn(void **state)
 {
 	struct world *w = world_new(1, 1);
@@ -436,6 +460,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(test_owed_time_crosses_timelines),
 	    cmocka_unit_test(test_rr_equal_shares),
 	    cmocka_unit_test(test_rr_equal_vms),
+	    cmocka_unit_test(test_rr_turns_of_siblings_that_left),
 	    cmocka_unit_test(test_rr_disturbance_costs_no_turn),
 	    cmocka_unit_test(test_rr_moves_less_when_moving_is_dear),
 	};
