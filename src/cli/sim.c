@@ -292,9 +292,10 @@ static int run_all(const struct sim_args *a, const struct workload *w, const cha
 		json_t *run;
 
 		status = open_candidate(given[i], arena, &c);
+		if (status == 0 && c.param_count + a->param_count > BATON_PARAMS_MAX)
+			status = cli_usage(&command_sim, "a policy has at most %d parameters", BATON_PARAMS_MAX);
 		for (uint32_t n = 0; n < a->param_count && status == 0; n++)
-			if (c.param_count < BATON_PARAMS_MAX)
-				c.params[c.param_count++] = a->params[n];
+			c.params[c.param_count++] = a->params[n];
 		run = status == 0 ? run_one(a, w, &c) : NULL;
 		if (status == 0 && !run)
 			status = CLI_FAILED;
@@ -331,9 +332,8 @@ static int sim_compare_command(struct sim_args *a, struct arena *arena, struct w
 {
 	if (a->argc < 2 || a->argc > POLICIES_MAX)
 		return cli_usage(&command_sim, "compare takes 2 to %d policies, then the workload file", POLICIES_MAX);
-	if (a->policy || a->param_count > 0)
-		return cli_usage(&command_sim,
-				 "compare takes policies as arguments and parameters behind them: rr:slice_us=2000");
+	if (a->svg)
+		return cli_usage(&command_sim, "--svg draws one run; --html shows several");
 	return sim_many(a, arena, "compare", (const char *const *)a->argv, (size_t)a->argc, w);
 }
 
@@ -436,10 +436,11 @@ static int list_policies(void)
 static const struct {
 	const char *name;
 	int (*run)(struct sim_args *a, struct arena *arena, struct workload *w);
+	bool one; /* takes --policy and --set; the others take policies as arguments */
 } subcommands[] = {
-    {"run", sim_run_command},
-    {"compare", sim_compare_command},
-    {"change", sim_change_command},
+    {"run", sim_run_command, true},
+    {"compare", sim_compare_command, false},
+    {"change", sim_change_command, false},
 };
 
 static int with_workload(struct sim_args *a, size_t n)
@@ -447,8 +448,13 @@ static int with_workload(struct sim_args *a, size_t n)
 	struct workload *w = NULL;
 	struct arena *arena = NULL;
 	struct error e = {""};
-	int status = open_workload(a, &w);
+	int status;
 
+	if (!subcommands[n].one && (a->policy || a->param_count > 0))
+		return cli_usage(&command_sim,
+				 "%s takes policies as arguments, and parameters behind them: rr:slice_us=2000",
+				 subcommands[n].name);
+	status = open_workload(a, &w);
 	if (status == 0 && arena_new(POLICIES_MAX + 2, &arena, &e) < 0)
 		status = cli_fail("%s", e.text);
 	if (status == 0)
