@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#define SEEDS 200
+#define SEEDS 100
 
 enum { SLICE, PERIOD, BOOST }; /* numbers of parameters */
 

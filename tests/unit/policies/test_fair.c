@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#define SEEDS 200
+#define SEEDS 100
 #define GROUP 1 /* number of the parameter */
 
 static uint64_t only_seed;
@@ -450,6 +450,6 @@ int main(int argc, char **argv)
 	};
 
 	only_seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
-	printf("seeds: %s\n", only_seed ? argv[1] : "1 to 200");
+	printf("seeds: %s\n", only_seed ? argv[1] : "1 to 100");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
