@@ -17,7 +17,7 @@
  *
  * Memory is the cost of a large pool, so all that a decision touches is packed: heaps are 4-ary, 16 bytes an entry,
  * the four children of one in one cache line, in chunks that the homes take from a common stock; the tournament is an
- * array. Only pinned vCPUs use the node in their own state. The whole is about 3.7 MiB of *addresses* in the state of the
+ * array. Only pinned vCPUs use the node in their own state. The whole is about 4.5 MiB of *addresses* in the state of the
  * pool; pages that a small pool does not touch stay unbacked.
  *
  *	struct my_pool { struct kit_ready ready; ... };		kit_ready_init in attach
