@@ -293,6 +293,10 @@ static void make_shadow(struct maker *m)
 	m->trial->handover_ns = about(m, MS, m->workload->duration_ns / 2);
 	m->trial->back_ns = one_in(m, 2) ? m->trial->handover_ns + about(m, 50 * MS, m->workload->duration_ns / 2) : 0;
 	m->trial->judges &= ALWAYS;
+	/* What a shadow withholds is without effect: when it decides, nothing excuses those it has capped before. */
+	for (uint32_t i = 0; i < m->workload->vm_count; i++)
+		if (m->workload->vms[i].wishes.cap_percent > 0)
+			m->trial->judges &= ~PROPERTY_BIT(PROPERTY_WORK);
 }
 
 /* VMs of the same size that compute for ever, always more vCPUs than pCPUs. */

@@ -13,7 +13,7 @@
  *	latency          time from wake-up to running, of vCPUs with a hint, in ms
  *	caps             service beyond the cap, in ms
  *	reservations     budgets that were missed so far
- *	gang             how much of the time in which any of a VM's vCPUs ran not all that could did
+ *	gang             how much of what a VM's vCPUs ran they ran while not all ran that could (in holes, say)
  */
 #include "check/watch.h"
 
@@ -28,7 +28,8 @@
 #define STARVATION_NS  (300 * NSEC_PER_MSEC)
 #define SLICE_AT_LEAST (20 * NSEC_PER_MSEC)
 #define SETTLED_NS     (200 * NSEC_PER_MSEC) /* at the beginning all wake at once */
-#define GANG_APART     0.25
+#define GANG_APART     0.5
+#define GANG_AT_LEAST  (0.5 * (double)NSEC_PER_SEC) /* of running: below, nothing is said */
 
 #define for_each_vcpu(w, v)                                                                                            \
 	for (uint32_t v = 0; v < (w)->vcpu_slots; v++)                                                                 \
@@ -298,8 +299,8 @@ static void pass(struct watch *w, uint64_t now)
 			run += w->vcpus[v].vm == vm && w->vcpus[v].state == BATON_VCPU_RUNNING;
 			want += w->vcpus[v].vm == vm && w->vcpus[v].state != BATON_VCPU_BLOCKED;
 		}
-		w->vms[vm].any_ns += run > 0 ? dt : 0;
-		w->vms[vm].all_ns += run > 0 && run >= MIN(want, pcpus) ? dt : 0;
+		w->vms[vm].any_ns += run * dt;
+		w->vms[vm].all_ns += run >= MIN(want, pcpus) ? run * dt : 0;
 	}
 	if (w->judges & PROPERTY_BIT(PROPERTY_WORK))
 		judge_work(w, now);
@@ -461,7 +462,7 @@ void watch_begin(struct watch *w, const struct trial *t, const struct subject *s
 			    .result = result,
 			    .judges = t->judges & subject->claims,
 			    .last_ns = SIM_EPOCH_NS,
-			    .longest_ns = NSEC_PER_MSEC};
+			    .longest_ns = MAX(slice_of(t, subject), NSEC_PER_MSEC)};
 	for (uint32_t p = 0; p < WATCH_PCPUS_MAX; p++)
 		w->running[p] = BATON_NONE;
 }
@@ -513,11 +514,10 @@ static void judge_gangs(struct watch *w)
 	for (uint32_t vm = 0; vm < WATCH_VCPUS_MAX; vm++) {
 		const struct watched_vm *x = &w->vms[vm];
 
-		if (x->any_ns > 0)
-			watch_figure(
-			    w, PROPERTY_GANG, 1 - x->all_ns / x->any_ns, GANG_APART,
-			    "VM %u: in %.0f %% of the time in which any of its vCPUs ran, not all ran that could", vm,
-			    100 * (1 - x->all_ns / x->any_ns));
+		if (x->any_ns > GANG_AT_LEAST)
+			watch_figure(w, PROPERTY_GANG, 1 - x->all_ns / x->any_ns, GANG_APART,
+				     "VM %u: %.0f %% of what its vCPUs ran, they ran while not all ran that could", vm,
+				     100 * (1 - x->all_ns / x->any_ns));
 	}
 }
 

@@ -31,7 +31,7 @@ struct watched_vcpu {
 struct watched_vm {
 	uint32_t vcpus; /* that are there */
 	uint64_t admitted_ns;
-	double any_ns, all_ns; /* how long any, and all that can, of its vCPUs ran */
+	double any_ns, all_ns; /* what its vCPUs ran: at all, and while all ran that could */
 };
 
 struct watch {
