@@ -94,12 +94,12 @@ static void serial_kicked(struct virtio_device *d, unsigned queue)
 	struct serial *s = serial_of(d);
 	unsigned n = 0;
 
-	lock_take(&d->lock);
+	lock_take(&s->dev.lock);
 	if (queue == RX)
 		give_input(s);
 	else
 		n = take_output(s, BATCH);
-	lock_drop(&d->lock);
+	lock_drop(&s->dev.lock);
 	if (n == BATCH)
 		virtio_kick_later(d, queue);
 }
@@ -107,9 +107,11 @@ static void serial_kicked(struct virtio_device *d, unsigned queue)
 /* No vCPU runs: no more comes than the ring holds. */
 static void serial_flush(struct virtio_device *d)
 {
-	lock_take(&d->lock);
-	(void)take_output(serial_of(d), QUEUE_SIZE);
-	lock_drop(&d->lock);
+	struct serial *s = serial_of(d);
+
+	lock_take(&s->dev.lock);
+	(void)take_output(s, QUEUE_SIZE);
+	lock_drop(&s->dev.lock);
 }
 
 bool virtio_console_used(struct virtio_device *d)
