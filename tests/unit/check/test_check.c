@@ -2,7 +2,7 @@
 /*
  * test_check.c - every policy of this tree keeps what it promises, over many random trials.
  *
- *	test-check [--runs N] [--seed N] [POLICY]...
+ *	test-check [--runs N] [--seed N] [--skip PROPERTY]... [POLICY]...
  */
 #include <getopt.h>
 #include <inttypes.h>
@@ -13,7 +13,7 @@
 #include "check/check.h"
 #include "sim/policies.h"
 
-static int check_policy(const struct baton_scheduler *ops, uint64_t seed, uint32_t runs)
+static int check_policy(const struct baton_scheduler *ops, uint64_t seed, uint32_t runs, uint32_t skip)
 {
 	struct subject subject;
 	struct check_report report;
@@ -21,8 +21,9 @@ static int check_policy(const struct baton_scheduler *ops, uint64_t seed, uint32
 	bool failed;
 
 	subject_of(&subject, ops, NULL);
-	if (check_run(&(struct check_config){.subject = &subject, .seed = seed, .runs = runs, .shrinks = 300}, &report,
-		      &e) < 0) {
+	if (check_run(
+		&(struct check_config){.subject = &subject, .seed = seed, .runs = runs, .skip = skip, .shrinks = 300},
+		&report, &e) < 0) {
 		fprintf(stderr, "%s: %s\n", ops->name, e.text);
 		return 1;
 	}
@@ -45,10 +46,12 @@ static int check_policy(const struct baton_scheduler *ops, uint64_t seed, uint32
 
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = {
-	    {"runs", required_argument, NULL, 'r'}, {"seed", required_argument, NULL, 's'}, {NULL, 0, NULL, 0}};
+	static const struct option longs[] = {{"runs", required_argument, NULL, 'r'},
+					      {"seed", required_argument, NULL, 's'},
+					      {"skip", required_argument, NULL, 'k'},
+					      {NULL, 0, NULL, 0}};
 	uint64_t seed = 1;
-	uint32_t runs = 400;
+	uint32_t runs = 400, skip = 0;
 	int failed = 0, opt;
 
 	log_setup("test-check", LOG_ERROR);
@@ -57,15 +60,17 @@ int main(int argc, char **argv)
 			runs = (uint32_t)strtoul(optarg, NULL, 10);
 		else if (opt == 's')
 			seed = strtoull(optarg, NULL, 10);
+		else if (opt == 'k' && property_find(optarg) != PROPERTIES)
+			skip |= PROPERTY_BIT(property_find(optarg));
 		else
 			return 2;
 	}
 	for (int i = optind; i < argc; i++) {
 		const struct baton_scheduler *ops = policy_find(argv[i]);
 
-		failed |= ops ? check_policy(ops, seed, runs) : 2;
+		failed |= ops ? check_policy(ops, seed, runs, skip) : 2;
 	}
 	for (size_t i = 0; optind == argc && policy_table[i]; i++)
-		failed |= check_policy(policy_table[i], seed, runs);
+		failed |= check_policy(policy_table[i], seed, runs, skip);
 	return failed;
 }
