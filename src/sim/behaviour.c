@@ -46,7 +46,7 @@ static uint64_t draw(struct sim_vcpu *v, const struct length *l)
 
 static void run_for(struct sim_vcpu *v, enum step step, uint64_t ns)
 {
-	v->step = step;
+	v->step = (uint8_t)step;
 	v->left_ns = ns;
 }
 
