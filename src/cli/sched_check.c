@@ -50,14 +50,10 @@ static int parse(int argc, char **argv, struct check_args *a)
 {
 	enum { SEED = 256, RUNS, QUICK, FIRST, JSON, SKIP, OUT };
 	static const struct option longs[] = {
-	    {"seed", required_argument, NULL, SEED},
-	    {"runs", required_argument, NULL, RUNS},
-	    {"quick", no_argument, NULL, QUICK},
-	    {"first", no_argument, NULL, FIRST},
-	    {"json", no_argument, NULL, JSON},
-	    {"skip", required_argument, NULL, SKIP},
-	    {"out", required_argument, NULL, OUT},
-	    {NULL, 0, NULL, 0},
+	    {"seed", required_argument, NULL, SEED}, {"runs", required_argument, NULL, RUNS},
+	    {"quick", no_argument, NULL, QUICK},     {"first", no_argument, NULL, FIRST},
+	    {"json", no_argument, NULL, JSON},	     {"skip", required_argument, NULL, SKIP},
+	    {"out", required_argument, NULL, OUT},   {NULL, 0, NULL, 0},
 	};
 	int opt;
 
