@@ -294,7 +294,16 @@ static uint32_t freshen(struct baton_region *r, uint32_t most)
 	return v;
 }
 
-/* The VM of v becomes a gang of this slot; pCPUs are kicked for those who wait, and noted in `taken`. */
+static void plan_running(struct baton_region *r, struct gang_vm *g)
+{
+	uint32_t v = kit_list_first(&g->running);
+
+	for (; v != BATON_NONE && g->planned < r->pcpu_slots; v = kit_list_next(r, LINK, v))
+		plan(r, v);
+}
+
+/* The VM of v becomes a gang of this slot; pCPUs are kicked for those who wait, and noted in `taken`. Where not all have a
+ * pCPU, those who wait come before those who run: they take turns. */
 static void enroll(struct baton_region *r, uint32_t v, uint64_t *taken)
 {
 	struct gang_pool *q = gang_pool(r);
@@ -304,9 +313,9 @@ static void enroll(struct baton_region *r, uint32_t v, uint64_t *taken)
 	g->rank = ++q->gangs;
 	g->stamp = ++q->seq;
 	g->planned = 0;
-	for (uint32_t u = kit_list_first(&g->running); u != BATON_NONE; u = kit_list_next(r, LINK, u))
-		plan(r, u);
-	while (g->running.count + g->called < r->pcpu_slots && g->waiting.count > 0) {
+	if (need_all(g) <= r->pcpu_slots)
+		plan_running(r, g);
+	while (g->planned < r->pcpu_slots && g->waiting.count > 0) {
 		uint32_t u = kit_heap_top(&g->waiting), p;
 
 		leave_line(r, u);
@@ -318,6 +327,7 @@ static void enroll(struct baton_region *r, uint32_t v, uint64_t *taken)
 		taken[p / 64] |= UINT64_C(1) << (p % 64);
 		baton_kick(p);
 	}
+	plan_running(r, g);
 }
 
 /* May this VM take what is left before one of another tag that does not fit? Not when it is more than a slice ahead of that:
@@ -428,7 +438,7 @@ static void begin(struct baton_region *r, uint32_t v, int fresh, uint64_t now)
 	s->seq = ++q->seq;
 	s->key = g->tag + quantum(r, g) * (int64_t)(need_all(g) + s->late);
 	s->late = 0;
-	if (is_gang(r, g) && g->running.count + g->called < r->pcpu_slots)
+	if (is_gang(r, g) && g->planned < r->pcpu_slots)
 		plan(r, v); /* if its place was not kept */
 	line_up(r, v);
 }
@@ -444,17 +454,27 @@ static void see_to_slot(struct baton_region *r, uint32_t v, uint64_t now)
 
 /* ---- events ---- */
 
+/* Those who run are listed in the order in which they came to wait, which is nearly always that of their starts. */
+static void note_running(struct baton_region *r, uint32_t v)
+{
+	struct gang_vm *g = vm_of(r, v);
+	uint32_t after = kit_list_last(&g->running);
+
+	while (after != BATON_NONE && gang_vcpu(r, after)->seq > gang_vcpu(r, v)->seq)
+		after = kit_list_prev(r, LINK, after);
+	kit_list_insert(r, &g->running, LINK, after, v);
+}
+
 static void runs(struct baton_region *r, uint32_t v, uint32_t pcpu, uint64_t now)
 {
 	struct gang_pool *q = gang_pool(r);
 	struct gang_vcpu *s = gang_vcpu(r, v);
-	struct gang_vm *g = vm_of(r, v);
 
 	leave_line(r, v);
 	s->on = pcpu + 1;
 	s->since_ns = now;
 	s->charged_ns = 0;
-	kit_list_append(r, &g->running, LINK, v);
+	note_running(r, v);
 	if (is_planned(r, v))
 		q->inside[pcpu / 64] |= UINT64_C(1) << (pcpu % 64);
 	kit_idle_start(&q->idle, pcpu);
@@ -780,6 +800,10 @@ static int32_t gang_take(struct baton_region *r, uint32_t v, const struct baton_
 		take_other(r, v, h, now);
 	if (waited)
 		line_up(r, v);
+	if (gang_vcpu(r, v)->on != 0) {
+		kit_list_remove(r, &vm_of(r, v)->running, LINK, v);
+		note_running(r, v);
+	}
 	return 0;
 }
 

@@ -278,13 +278,36 @@ static void test_more_vcpus_than_pcpus(void **state)
 	world_free(w);
 }
 
+/* They do so as well when nobody else is there, and whether the slot's end or the alarm comes first. */
+static void test_turns_within_a_vm_alone(void **state)
+{
+	for (uint32_t pcpus = 1; pcpus <= 3; pcpus++) {
+		struct world *w = world_new(pcpus, pcpus);
+		uint32_t vm = world_vm(w, 256, 0, 0, 0);
+
+		w->starve_ns = 50 * MS;
+		world_attach(w, &baton_scheduler_gang, -1);
+		for (uint32_t i = 0; i < 2 * pcpus; i++)
+			world_vcpu(w, vm, computes, 0);
+		world_run(w, w->now + 2 * S);
+		for (uint32_t v = 0; v < 2 * pcpus; v++)
+			assert_in_range(service(w, v), 980 * MS, 1020 * MS);
+		world_free(w);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_runs_together_and_spins_less), cmocka_unit_test(test_hints_save_spinning),
-	    cmocka_unit_test(test_spinning_calls_siblings),	 cmocka_unit_test(test_shares_follow_weights),
-	    cmocka_unit_test(test_more_vcpus_than_pcpus),	 cmocka_unit_test(test_random_worlds),
-	    cmocka_unit_test(test_history_of_the_same_policy),	 cmocka_unit_test(test_relay_through_other_policies),
+	    cmocka_unit_test(test_runs_together_and_spins_less),
+	    cmocka_unit_test(test_hints_save_spinning),
+	    cmocka_unit_test(test_spinning_calls_siblings),
+	    cmocka_unit_test(test_shares_follow_weights),
+	    cmocka_unit_test(test_more_vcpus_than_pcpus),
+	    cmocka_unit_test(test_turns_within_a_vm_alone),
+	    cmocka_unit_test(test_random_worlds),
+	    cmocka_unit_test(test_history_of_the_same_policy),
+	    cmocka_unit_test(test_relay_through_other_policies),
 	};
 
 	random_seeds(argc, argv, SEEDS);
