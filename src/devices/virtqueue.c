@@ -5,9 +5,9 @@
 #include <string.h>
 
 /* Guest memory that both sides touch: one access each, ordered as the specification wants it. */
-#define LOAD(p)		  __atomic_load_n(p, __ATOMIC_RELAXED)
-#define LOAD_ACQUIRE(p)	  __atomic_load_n(p, __ATOMIC_ACQUIRE)
-#define STORE(p, v)	  __atomic_store_n(p, v, __ATOMIC_RELAXED)
+#define LOAD(p)		    __atomic_load_n(p, __ATOMIC_RELAXED)
+#define LOAD_ACQUIRE(p)	    __atomic_load_n(p, __ATOMIC_ACQUIRE)
+#define STORE(p, v)	    __atomic_store_n(p, v, __ATOMIC_RELAXED)
 #define STORE_RELEASE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
 
 /* Behind each ring stands one more word: the index at which the other side wants to hear something. */
