@@ -409,10 +409,27 @@ static void make_reserved(struct maker *m)
 	m->trial->judges |= PROPERTY_BIT(PROPERTY_RESERVATIONS);
 }
 
+/* Where a scheduler can be told to be strict about it, it is: else shares come first, and holes are used by whoever fits. */
+static void be_strict(struct maker *m)
+{
+	const struct baton_scheduler *s = m->subject->ops;
+	struct change_param *to = &m->trial->params[m->trial->param_count];
+
+	for (uint64_t i = 0; i < s->parameter_count; i++) {
+		if (strcmp(s->parameters[i].name, "strict") != 0)
+			continue;
+		memcpy(to->name, s->parameters[i].name, sizeof to->name);
+		to->value = 1;
+		heed(m->trial, &s->parameters[i], to->value);
+		m->trial->param_count++;
+	}
+}
+
 static void make_gang(struct maker *m)
 {
 	uint64_t vms = 2 + below(m, 3);
 
+	be_strict(m);
 	m->workload->pcpus = 2 + (uint32_t)below(m, 3);
 	m->workload->duration_ns = 3 * NSEC_PER_SEC;
 	while (vms-- > 0)

@@ -81,7 +81,7 @@ static void set_weight(struct run *r, uint32_t entry, int64_t value, uint64_t no
 	if (vm == BATON_NONE)
 		return;
 	p->vms[vm].weight = (uint32_t)value;
-	pool_vm_changed(p, vm, "weight", now);
+	(void)pool_vm_changed(p, vm, "weight", now, NULL);
 }
 
 static void set_param(struct run *r, uint32_t number, int64_t value, uint64_t now) NO_TSA

@@ -339,9 +339,14 @@ static int set_vm(struct monitor *m, json_t *key, const char *name, int64_t valu
 	if (vm->host) {
 		uint32_t id = host_vm_id(vm->host);
 		uint64_t now = pool_enter(pool);
+		struct baton_vm before = pool->vms[id];
 
 		wish_put(&pool->vms[id], w, (uint64_t)value);
-		pool_vm_changed(pool, id, name, now);
+		r = pool_vm_changed(pool, id, name, now, e);
+		if (r < 0) { /* nothing is half applied */
+			pool->vms[id] = before;
+			(void)pool_vm_changed(pool, id, name, now, NULL);
+		}
 		pool_leave(pool);
 	} else {
 		r = error_set(e, -ESRCH, "VM %s is off", vm->name);

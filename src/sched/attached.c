@@ -604,8 +604,9 @@ int attached_set(struct attached *a, uint32_t vm, const char *name, int64_t valu
 	r = refusable_end(a, a->ops->set(a->region, parameter->scope, vm, i, now));
 	if (r >= 0)
 		return 0;
-	if (parameter->scope == BATON_SCOPE_POOL)
-		*pool_value(a, i) = old;
+	if (parameter->scope == BATON_SCOPE_VM)
+		return error_set(e, r, "scheduler %s refuses this %s of the VM: %s", a->ops->name, name, a->reason);
+	*pool_value(a, i) = old;
 	return error_set(e, r, "scheduler %s refuses %s = %" PRId64 ": %s", a->ops->name, name, value, a->reason);
 }
 

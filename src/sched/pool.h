@@ -165,8 +165,9 @@ bool pool_pause(struct pool *p, uint32_t v, uint64_t now) REQUIRES(p->lock);
 void pool_resume(struct pool *p, uint32_t v, bool runnable, uint64_t now) REQUIRES(p->lock);
 /* The console (a switch device) goes to this VM, or to nobody; all schedulers hear of it (boost). */
 void pool_console_give(struct pool *p, uint32_t vm, uint64_t now) REQUIRES(p->lock);
-/* A VM's wish changed in p->vms: tell everybody. name = the field. */
-void pool_vm_changed(struct pool *p, uint32_t vm, const char *name, uint64_t now) REQUIRES(p->lock);
+/* A VM's wish changed in p->vms: tell everybody. name = the field. Returns the active scheduler's refusal, if any (e says
+ * why): then put the old value back and tell again. What a shadow says does not count. */
+int pool_vm_changed(struct pool *p, uint32_t vm, const char *name, uint64_t now, struct error *e) REQUIRES(p->lock);
 
 /* A vCPU's accounts up to now, the present state included. */
 struct pool_times {

@@ -207,19 +207,25 @@ void pool_console_give(struct pool *p, uint32_t vm, uint64_t now)
 	pool_for_each_listener(p, a) attached_boost(a, vm, now);
 }
 
-void pool_vm_changed(struct pool *p, uint32_t vm, const char *name, uint64_t now)
+int pool_vm_changed(struct pool *p, uint32_t vm, const char *name, uint64_t now, struct error *e)
 {
 	const struct baton_parameter *parameter;
 	struct attached *a;
 	uint32_t i;
+	int refusal = 0;
 
 	pool_for_each_listener(p, a)
 	{
 		attached_refresh_vm(a, vm);
 		parameter = attached_parameter(a, name, &i);
-		if (parameter && parameter->scope == BATON_SCOPE_VM)
+		if (!parameter || parameter->scope != BATON_SCOPE_VM)
+			continue;
+		if (a == manager_active(p))
+			refusal = attached_set(a, vm, name, parameter->min, now, e);
+		else
 			(void)attached_set(a, vm, name, parameter->min, now, NULL);
 	}
+	return refusal;
 }
 
 /* ---- schedulers ---- */

@@ -236,7 +236,7 @@ static void a_scheduler_of_nothing_but_choose_works(void **unused)
 	pool_ipi(f->pool, v, v, now);
 	pool_interrupt(f->pool, v, now);
 	pool_console_give(f->pool, vm, now);
-	pool_vm_changed(f->pool, vm, "weight", now);
+	(void)pool_vm_changed(f->pool, vm, "weight", now, NULL);
 	assert_int_equal(attached_dump(f->pool->attached[0], dump, sizeof dump, now), 0);
 	pool_leave(f->pool);
 	fake_pause(f, v);

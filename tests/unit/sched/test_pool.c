@@ -781,7 +781,7 @@ static void a_shadow_that_refuses_a_vcpu_is_withdrawn(void **unused)
 	assert_true(fake_ask(f, 0) == first && fake_ask(f, 1) == second);
 	now = pool_enter(f->pool);
 	pool_console_give(f->pool, vm, now);
-	pool_vm_changed(f->pool, vm, "weight", now);
+	(void)pool_vm_changed(f->pool, vm, "weight", now, NULL);
 	pool_leave(f->pool);
 	fake_stop(f, 0, BATON_STOP_BLOCKED);
 	fake_wake(f, first);
@@ -847,10 +847,10 @@ static void a_vms_wish_is_told_to_every_scheduler(void **unused)
 	uint64_t now = pool_enter(f->pool);
 
 	f->pool->vms[vm].weight = 300;
-	pool_vm_changed(f->pool, vm, "weight", now);
+	(void)pool_vm_changed(f->pool, vm, "weight", now, NULL);
 	f->pool->vms[vm].cap_percent =
 	    50; /* a wish that probe does not know as a parameter is in its tables all the same */
-	pool_vm_changed(f->pool, vm, "cap_percent", now);
+	(void)pool_vm_changed(f->pool, vm, "cap_percent", now, NULL);
 	pool_leave(f->pool);
 	assert_int_equal(baton_vm(shadow->region, vm)->weight, 300);
 	assert_int_equal(fake_heard(first)->sets, 1);

@@ -94,10 +94,10 @@ static void change_wish(struct world *w, uint32_t vm)
 
 	if (wishes->used && world_random(w, 2)) {
 		wishes->weight = 1 + world_random(w, 1000);
-		pool_vm_changed(w->f->pool, vm, "weight", now);
+		(void)pool_vm_changed(w->f->pool, vm, "weight", now, NULL);
 	} else if (wishes->used) {
 		wishes->warp_ns = world_random(w, 20) * NSEC_PER_MSEC;
-		pool_vm_changed(w->f->pool, vm, "warp_ns", now);
+		(void)pool_vm_changed(w->f->pool, vm, "warp_ns", now, NULL);
 	}
 	pool_leave(w->f->pool);
 }
