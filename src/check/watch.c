@@ -24,7 +24,7 @@
 
 #define SHARES_SLICES  3.0
 #define SHARES_SMP     0.02		     /* of the ideal, besides: on several pCPUs no known policy is exact */
-#define CAP_AHEAD_NS   (100 * NSEC_PER_MSEC) /* a cap may be used up ahead for this long */
+#define CAP_AHEAD_NS   (100 * NSEC_PER_MSEC) /* a cap may be used up ahead for this long, or for an accounting period */
 #define STARVATION_NS  (300 * NSEC_PER_MSEC)
 #define SLICE_AT_LEAST (20 * NSEC_PER_MSEC)
 #define SETTLED_NS     (200 * NSEC_PER_MSEC) /* at the beginning all wake at once */
@@ -243,6 +243,8 @@ static void judge_shares(struct watch *w, uint64_t now)
 
 static void judge_caps(struct watch *w, uint64_t now)
 {
+	double ahead = (double)MAX(slice_of(w->trial, w->subject), CAP_AHEAD_NS);
+
 	for (uint32_t vm = 0; vm < WATCH_VCPUS_MAX; vm++) {
 		double cap, got = 0, over;
 
@@ -251,7 +253,7 @@ static void judge_caps(struct watch *w, uint64_t now)
 		cap = wishes(w, vm)->cap_percent / 100.0;
 		for_each_vcpu(w, v) if (w->vcpus[v].vm == vm) got += running_ns(&w->vcpus[v], now);
 		over = got - cap * 1.01 * (double)(now - w->vms[vm].admitted_ns);
-		watch_figure(w, PROPERTY_CAPS, over / 1e6, cap * (double)CAP_AHEAD_NS / 1e6,
+		watch_figure(w, PROPERTY_CAPS, over / 1e6, cap * ahead / 1e6,
 			     "VM %u got %.3f ms in %.3f ms, with a cap of %u %%", vm, got / 1e6,
 			     (double)(now - w->vms[vm].admitted_ns) / 1e6, wishes(w, vm)->cap_percent);
 	}
