@@ -144,14 +144,30 @@ void io_loop_remove(struct io_loop *l, struct io_source *s)
 	l->removals++;
 }
 
+/* ThreadSanitizer does not know pthread_mutex_clocklock, and would take the lock for one that nobody holds. */
+static int lock_until(pthread_mutex_t *lock, uint64_t deadline_ns)
+{
+#ifdef __SANITIZE_THREAD__
+	uint64_t now = clock_now_ns();
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	t = timespec_from_ns((uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec +
+			     (deadline_ns > now ? deadline_ns - now : 0));
+	return pthread_mutex_timedlock(lock, &t);
+#else
+	struct timespec t = timespec_from_ns(deadline_ns);
+
+	return pthread_mutex_clocklock(lock, CLOCK_MONOTONIC, &t);
+#endif
+}
+
 int io_loop_park(struct io_loop *l, uint64_t deadline_ns)
 {
-	struct timespec until = timespec_from_ns(deadline_ns);
 	int r;
 
 	atomic_fetch_add(&l->parkers, 1);
-	r = deadline_ns == TIME_NEVER ? pthread_mutex_lock(&l->lock)
-				      : pthread_mutex_clocklock(&l->lock, CLOCK_MONOTONIC, &until);
+	r = deadline_ns == TIME_NEVER ? pthread_mutex_lock(&l->lock) : lock_until(&l->lock, deadline_ns);
 	if (atomic_fetch_sub(&l->parkers, 1) == 1)
 		futex_wake(&l->parkers);
 	return -r;
