@@ -18,7 +18,7 @@ struct qemu_config {
 	unsigned vcpus;
 	long memory_mib;
 	const char *const *more; /* further arguments, NULL at the end; or NULL */
-	bool named_memory; /* guest RAM is a memfd, so that it can be told apart in /proc */
+	bool named_memory;	 /* guest RAM is a memfd, so that it can be told apart in /proc */
 };
 #define QEMU_GUEST_MEMORY "memory-backend-memfd" /* in the name of its mapping */
 

@@ -34,9 +34,9 @@
 
 enum baton_call {
 	BATON_CALL_IDENTIFY = 0, /* -> BATON_GUEST_MAGIC; rbx = BATON_GUEST_ABI */
-	BATON_CALL_YIELD = 1, /* (enum baton_yield): give up the pCPU, stay runnable; seed: "yield the ownership" */
-	BATON_CALL_BLOCK = 2, /* (ns): sleep that long, or until an event (0 = only an event); -> 0 time, 1 event */
-	BATON_CALL_CLOCK = 3, /* -> the monitor's clock in ns; rbx = frequency of the guest's TSC in kHz */
+	BATON_CALL_YIELD = 1,	 /* (enum baton_yield): give up the pCPU, stay runnable; seed: "yield the ownership" */
+	BATON_CALL_BLOCK = 2,	 /* (ns): sleep that long, or until an event (0 = only an event); -> 0 time, 1 event */
+	BATON_CALL_CLOCK = 3,	 /* -> the monitor's clock in ns; rbx = frequency of the guest's TSC in kHz */
 	BATON_CALL_HEARTBEAT =
 	    4,		       /* (sequence number, guest's own clock in ns, datum): "I am alive"; datum: see below */
 	BATON_CALL_FAILED = 5, /* (reason): this guest knows that it has failed */

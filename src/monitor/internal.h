@@ -54,13 +54,13 @@ struct vm {
 
 	pthread_mutex_t life;
 	struct vm_devices devices; /* life */
-	struct host_vm *host;	 /* monitor.lock; NULL once it is off */
-	enum vm_state state;	 /* monitor.lock */
-	int exit_status;	 /* monitor.lock */
-	uint64_t boots;		 /* monitor.lock */
-	struct pool_times total; /* monitor.lock; of all vCPUs, once host is NULL */
-	char reason[200];	 /* monitor.lock; why it is off */
-	bool dead;		 /* monitor.lock; destroyed: only references keep it */
+	struct host_vm *host;	   /* monitor.lock; NULL once it is off */
+	enum vm_state state;	   /* monitor.lock */
+	int exit_status;	   /* monitor.lock */
+	uint64_t boots;		   /* monitor.lock */
+	struct pool_times total;   /* monitor.lock; of all vCPUs, once host is NULL */
+	char reason[200];	   /* monitor.lock; why it is off */
+	bool dead;		   /* monitor.lock; destroyed: only references keep it */
 
 	struct lock lock;
 	struct vm_pulse pulse GUARDED_BY(lock);

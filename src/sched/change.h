@@ -42,7 +42,7 @@ struct change_param {
 struct change_spec {
 	enum change_kind kind;
 	char name[BATON_NAME_MAX + 4]; /* which scheduler, or name#identifier; empty: whatever the image holds */
-	char image[512];	   /* where its image is (source.h); empty: it is loaded already */
+	char image[512];	       /* where its image is (source.h); empty: it is loaded already */
 	enum change_how how;
 	enum change_old old;
 	struct change_param params[BATON_PARAMS_MAX];

@@ -24,6 +24,7 @@ done
 
 grep '^    cc ' "$guide" > commands
 [ "$(wc -l < commands)" -ge 2 ]
+# shellcheck disable=SC1091 # written above
 . ./commands
 for source in *.c; do
 	"$try_image" "./${source%.c}.baton"
